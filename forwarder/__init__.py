@@ -1,0 +1,28 @@
+"""Bitbucket's audit log, forwarded whole: the map of this tree.
+
+    Bitbucket -> source -> normalizer -> outbox -> dispatcher -> format -> sink -> destination
+
+Start at ``app.py``: it starts the loops. ``pipeline/poller.py`` fills the outbox,
+``pipeline/dispatcher.py`` empties it. They share nothing else.
+
+    cli/          one verb, one file
+    app.py        composition root: builds every part, runs one task group, stops on a signal
+    config.py     file + environment + secret files -> frozen, typed
+    pipeline/     the loops: poller, dispatcher, janitor
+    sources/      where records come from; one source, one file or folder
+    normalizers/  record -> event; pure
+    formats/      event -> bytes; pure
+    sinks/        where events go; one sink, one file
+    store/        the outbox on SQL
+    server/       /livez /readyz /metrics /api/status and the status page
+    simulator/    a Bitbucket that plays its part
+    http.py       client factory; one map from an HTTP outcome to our errors
+    telemetry.py  logging set-up, every metric
+    options.py    the fields that every source and every sink has
+    interfaces.py the contracts, in prose
+    model.py      the values that travel
+    retry.py      how long to wait: arithmetic only
+    errors.py     errors, named by what the daemon does next
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,98 @@
+"""One way to make an HTTP client, and one map from what went wrong to our errors."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import httpx
+
+from forwarder import __version__
+from forwarder.errors import AccessError, ForwarderError, TransientError
+from forwarder.options import TlsOptions
+
+
+@asynccontextmanager
+async def client(
+    base_url: str,
+    *,
+    tls: TlsOptions,
+    read_timeout: float,
+    proxy: str | None = None,
+    auth: httpx.Auth | None = None,
+) -> AsyncIterator[httpx.AsyncClient]:
+    """Yield a client that follows no redirect; `failure` names it instead.
+
+    A redirect followed would hand the credential to another origin. Without `proxy` the usual
+    environment variables (HTTPS_PROXY, NO_PROXY) hold. `read_timeout` is seconds; connecting has
+    10 s at most.
+    """
+    async with httpx.AsyncClient(
+        base_url=base_url,
+        verify=tls.context(),
+        proxy=proxy,
+        trust_env=proxy is None,
+        auth=auth,
+        timeout=httpx.Timeout(read_timeout, connect=min(read_timeout, 10.0)),
+        follow_redirects=False,
+        headers={"User-Agent": f"soteri-forwarder/{__version__}"},
+    ) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def translated(where: str) -> AsyncIterator[None]:
+    """Raise what httpx raises inside as our errors; `where` begins their message.
+
+    Raises:
+        TransientError: no answer, a broken one, or a connection that could not be made.
+    """
+    try:
+        yield
+    except httpx.TimeoutException as error:
+        raise TransientError(f"{where}: no answer in time ({type(error).__name__})") from error
+    except httpx.ConnectError as error:
+        raise TransientError(
+            f"{where}: cannot connect: {error}",
+            remedy="check the address, the port, the proxy and, for https, the CA (tls.ca_file)",
+        ) from error
+    except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL) as error:
+        raise TransientError(f"{where}: {type(error).__name__}: {error}") from error
+
+
+def retry_after(response: httpx.Response, *, now: datetime | None = None) -> float:
+    """Return the seconds that the server asks for, 0 where it does not or not plainly.
+
+    RFC 9110 section 10.2.3: delta seconds or an HTTP date. At most a day is believed.
+    """
+    text = response.headers.get("Retry-After", "").strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text), 86400.0)
+    try:
+        at = parsedate_to_datetime(text)
+    except ValueError:
+        return 0.0
+    aware = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return min(max((aware - (now or datetime.now(UTC))).total_seconds(), 0.0), 86400.0)
+
+
+def failure(response: httpx.Response, *, where: str, detail: str = "") -> ForwarderError:
+    """Return the error that an answer other than success stands for, by its status alone.
+
+    What a status means for one protocol alone (HEC's codes, Bitbucket's 400) is that protocol's
+    file's to say, before it asks here. RFC 9110 section 15.
+    """
+    status = response.status_code
+    said = f": {detail}" if detail else ""
+    message = f"{where}: HTTP {status}{said}"
+    if status in (401, 403):
+        return AccessError(message, remedy="check the credential and what it is allowed to do")
+    if 300 <= status < 400:
+        target = response.headers.get("Location", "elsewhere")
+        return AccessError(
+            f"{where}: HTTP {status}, redirected to {target}",
+            remedy="set url to where the API answers; a log-in page means a refused credential",
+        )
+    if status in (408, 425, 429) or status >= 500:
+        return TransientError(message, retry_after=retry_after(response))
+    return AccessError(message, remedy="check the url: something else answers there")

@@ -1,0 +1,184 @@
+"""The contracts, in prose: Source, Sink, Format, Outbox, and the memory that a sink is given.
+
+Implementations are not subclasses: they have these methods, and pass tests/contract.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+from forwarder.model import (
+    Backlog,
+    Batch,
+    Checkpoint,
+    DeadLetter,
+    Event,
+    EventFilter,
+    Page,
+    Receipt,
+    Record,
+    Unreadable,
+)
+
+
+class Source(Protocol):
+    """An upstream log that is polled."""
+
+    def poll(self, after: Checkpoint | None) -> AsyncIterator[Page]:
+        """Yield what came after `after`, oldest first, then end.
+
+        Each page carries the checkpoint to store with it: restarting there neither skips nor
+        repeats (the outbox refuses ids that it knows). A newest-first API is this source's
+        problem alone. None means that nothing was ever stored: begin where the user said.
+
+        Raises:
+            TransientError: the same poll may work later.
+            AccessError: the source does not let us in.
+
+        Never sleeps, never retries: what was yielded is good, the caller asks again later.
+        """
+        ...
+
+    async def probe(self) -> str:
+        """Really ask the source something cheap; return one line that says what was found.
+
+        Raises the same errors as `poll`, with a remedy.
+        """
+        ...
+
+
+class Normalizer(Protocol):
+    """A pure function from a record to an event; raises ValueError where it cannot."""
+
+    def __call__(self, record: Record, *, source: str) -> Event:
+        """Return the event; `source` is the configured source's name."""
+        ...
+
+
+class Format(Protocol):
+    """From an event to bytes: pure, and the same bytes for the same event."""
+
+    media_type: str
+    """``application/json`` where `encode` gives one JSON value, else ``text/plain``."""
+
+    def encode(self, event: Event) -> bytes:
+        """Return the event on one line: UTF-8 without CR, LF or NUL."""
+        ...
+
+
+class Sink(Protocol):
+    """A destination."""
+
+    async def send(self, batch: Batch) -> Receipt:
+        """Return when the destination has taken the batch.
+
+        The receipt names the events that are refused for good; all others are delivered.
+        An exception says that nothing is known to be delivered: the caller keeps the whole batch
+        and may send it again. So duplicates are possible and loss is not. Batches come one at a
+        time, in order; the same batch, or another beginning at the same event, comes again after
+        an exception, a cancellation or a crash.
+
+        Raises:
+            TransientError: the same batch may work later.
+            PermanentError: this batch never works; nothing of it was delivered.
+            AccessError: the destination does not let us in: hold everything.
+        """
+        ...
+
+    async def probe(self) -> str:
+        """Really try the destination without delivering anything; return one line about it.
+
+        Raises the same errors as `send`, with a remedy.
+        """
+        ...
+
+
+class Memory(Protocol):
+    """What the outbox remembers for one sink between runs: JSON values only.
+
+    A sink gets it when it is opened. What must change together with the position goes into
+    `Receipt.memo` instead; both are the same memo.
+    """
+
+    async def load(self) -> Mapping[str, Any]:
+        """Return what was kept last, or an empty mapping."""
+        ...
+
+    async def save(self, memo: Mapping[str, Any]) -> None:
+        """Keep `memo` in place of what was kept before; durable on return."""
+        ...
+
+
+class Outbox(Protocol):
+    """The durable queue between the loops.
+
+    Every method raises StoreError where the store cannot be used, and TransientError where it
+    cannot be used now (no room, busy); then nothing has changed.
+    """
+
+    async def append(
+        self,
+        source: str,
+        events: Sequence[Event],
+        checkpoint: Checkpoint,
+        *,
+        unreadable: Sequence[Unreadable] = (),
+    ) -> int:
+        """Store events, checkpoint and unreadable records in one transaction.
+
+        Events whose id is known are left as they are; the others get places after all others, in
+        the order given. An unreadable record becomes a dead letter once, however often it is
+        read: it is known by its bytes. Returns how many events were new.
+        """
+        ...
+
+    async def checkpoint(self, source: str) -> Checkpoint | None:
+        """Return what the last `append` for `source` stored, or None."""
+        ...
+
+    async def register(self, sink: str) -> None:
+        """Make a position for `sink` before the oldest event stored, if it has none."""
+        ...
+
+    async def read(self, sink: str, *, limit: int, max_bytes: int) -> Batch | None:
+        """Return what comes after the sink's position, or None where nothing does.
+
+        At most `limit` events, and no more after `max_bytes` of stored size are passed; always at
+        least one.
+        """
+        ...
+
+    async def settle(self, sink: str, batch: Batch, receipt: Receipt, *, attempts: int = 1) -> None:
+        """Store a receipt in one transaction: position, memo, and a dead letter a rejection."""
+        ...
+
+    async def backlog(self, sink: str) -> Backlog:
+        """Return the sink's position and what lies after it."""
+        ...
+
+    def memory(self, sink: str) -> Memory:
+        """Return the memory of `sink`."""
+        ...
+
+    async def wait(self, sink: str) -> None:
+        """Return when something lies after the sink's position; at once if it already does."""
+        ...
+
+    def events(self, wanted: EventFilter, *, after: int = 0) -> AsyncIterator[tuple[int, Event]]:
+        """Yield places and events that match, in the order of their places, then end."""
+        ...
+
+    def dead_letters(self, *, sink: str | None = None) -> AsyncIterator[DeadLetter]:
+        """Yield dead letters, oldest first."""
+        ...
+
+    async def count_dead_letters(self) -> Mapping[tuple[str, str], int]:
+        """Return how many dead letters there are for each sink ("" for records) and reason."""
+        ...
+
+    async def prune(self, *, stored_before: datetime, sinks: Sequence[str]) -> int:
+        """Forget events that every one of `sinks` has settled and that are old; return how many.
+
+        Old means both stored and occurred before `stored_before`. Dead letters stay.
+        """
+        ...

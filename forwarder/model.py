@@ -1,0 +1,234 @@
+"""The values that travel: Record, Event, Page, Checkpoint, Batch, Receipt, Rejection.
+
+All are frozen. What is decoded or encoded by the hundred thousand is a `msgspec.Struct` (built in
+C, six times as fast as a frozen dataclass); the rest are dataclasses with slots.
+Times are aware UTC; sizes are bytes; durations are seconds.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+
+from forwarder.errors import Reason
+
+Severity = Literal["info", "low", "medium", "high", "critical"]
+
+
+class Actor(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Who did it. `type` is free text ("NORMAL", "system", "SERVICE", ...)."""
+
+    name: str | None = None
+    type: str | None = None
+    id: str | None = None
+
+
+class AffectedObject(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What it was done to. `id` is absent for MISC objects and for deleted users."""
+
+    type: str | None = None
+    name: str | None = None
+    id: str | None = None
+
+
+class Change(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
+    """One changed value; an absent side means that there was none."""
+
+    key: str | None = None
+    i18n_key: str | None = msgspec.field(default=None, name="i18nKey")
+    from_: str | None = msgspec.field(default=None, name="from")
+    to: str | None = None
+
+
+class Attribute(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One extra attribute. `value` can be JSON inside a string, and can hold CR and LF."""
+
+    name: str | None = None
+    name_i18n_key: str | None = msgspec.field(default=None, name="nameI18nKey")
+    value: str | None = None
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """One raw item as the source gave it: named, dated, and with its original beside it.
+
+    `event_id` is 32 lower-case hexadecimal digits: the time in epoch milliseconds (48 bits), then
+    80 bits of the digest of the record's content and its occurrence number among equals. So ids of
+    one source sort by time, and the same record read again, by whatever road, has the same id.
+    `original` is what the source sent: one JSON value on one line. It is the record's own JSON
+    object wherever that is strict JSON, else a JSON string that holds its text.
+    """
+
+    event_id: str
+    occurred_at: datetime
+    category: str = ""
+    category_key: str = ""
+    action: str = ""
+    action_key: str = ""
+    actor: Actor | None = None
+    objects: tuple[AffectedObject, ...] = ()
+    changes: tuple[Change, ...] = ()
+    attributes: tuple[Attribute, ...] = ()
+    address: str | None = None
+    node: str | None = None
+    system: str | None = None
+    method: str | None = None
+    original: msgspec.Raw
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """One normalized, immutable item with a stable id: what every sink gets.
+
+    Encoded as JSON by msgspec this is also what the outbox stores, and, with a version in front,
+    what the `json` format sends; docs/formats.md describes it for those who read it.
+    """
+
+    event_id: str
+    source: str
+    kind: str
+    severity: Severity
+    occurred_at: datetime = msgspec.field(name="time")
+    category: str = ""
+    category_key: str = ""
+    action: str = ""
+    action_key: str = ""
+    actor: Actor | None = None
+    objects: tuple[AffectedObject, ...] = ()
+    changes: tuple[Change, ...] = ()
+    attributes: tuple[Attribute, ...] = ()
+    address: str | None = None
+    node: str | None = None
+    system: str | None = None
+    method: str | None = None
+    original: msgspec.Raw
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A record that could not be read, exactly as it came, and why."""
+
+    original: bytes
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The stored position of a source.
+
+    `mark` is the high-water mark: everything up to it was read and stored, but for rows that show
+    up late, which the source's overlap and rescans still find. `extra` is whatever else the source
+    wants to find again (JSON values only). The ids already stored around the mark are the
+    outbox's own events.
+    """
+
+    mark: datetime
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Records that are stored together with `checkpoint`, oldest first."""
+
+    records: tuple[Record, ...]
+    checkpoint: Checkpoint
+    unreadable: tuple[Unreadable, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Events handed to one `send`, with their places in the outbox (increasing, not contiguous)."""
+
+    events: tuple[Event, ...]
+    positions: tuple[int, ...]
+
+    def __len__(self) -> int:
+        """Return the number of events."""
+        return len(self.events)
+
+    @property
+    def first(self) -> int:
+        """The place of the first event."""
+        return self.positions[0]
+
+    @property
+    def last(self) -> int:
+        """The place of the last event: the sink's position once the batch is settled."""
+        return self.positions[-1]
+
+    def part(self, start: int, stop: int) -> "Batch":
+        """Return events `start` to `stop` (exclusive) as a batch of their own."""
+        return Batch(self.events[start:stop], self.positions[start:stop])
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """One event that the destination refuses for good."""
+
+    event_id: str
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a sink says about a batch: every event that is not rejected is delivered.
+
+    `memo`, where given, replaces what the outbox remembers for the sink, in the same transaction
+    that moves its position (the file sink keeps its file's length there). `slow_down` asks the
+    dispatcher to wait so many seconds before the next batch; nothing is sent again.
+    """
+
+    rejections: tuple[Rejection, ...] = ()
+    memo: Mapping[str, Any] | None = None
+    slow_down: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What a sink has not taken yet.
+
+    `oldest_at` is when the oldest unsent event happened, None where nothing is unsent.
+    """
+
+    position: int
+    events: int
+    oldest_at: datetime | None
+    newest_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """An event or record given up on, kept whole with its reason.
+
+    `sink` is empty for a record that no normalizer could read, `event_id` too. `body` is the
+    event as the outbox stores it (JSON), or the record's bytes as they came.
+    """
+
+    id: int
+    source: str
+    sink: str
+    event_id: str
+    reason: Reason
+    detail: str
+    attempts: int
+    first_seen_at: datetime
+    last_seen_at: datetime
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """Which stored events to read; empty fields ask for nothing.
+
+    `since` is inclusive and `until` exclusive. `kinds` are matched whole or, with a trailing
+    ``*``, by their beginning; `actor` is a user name; `project` a key; `repository` a slug or
+    ``KEY/slug``. All are matched without regard to case.
+    """
+
+    since: datetime | None = None
+    until: datetime | None = None
+    kinds: tuple[str, ...] = ()
+    actors: tuple[str, ...] = ()
+    projects: tuple[str, ...] = ()
+    repositories: tuple[str, ...] = ()

@@ -1,0 +1,1 @@
+"""The loops: start reading here."""

@@ -1,0 +1,1 @@
+"""A Bitbucket Data Center with Soteri installed, that plays its part."""
