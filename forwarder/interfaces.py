@@ -17,6 +17,7 @@ from forwarder.model import (
     Page,
     Receipt,
     Record,
+    StoreStatus,
     Unreadable,
 )
 
@@ -143,13 +144,16 @@ class Outbox(Protocol):
     async def read(self, sink: str, *, limit: int, max_bytes: int) -> Batch | None:
         """Return what comes after the sink's position, or None where nothing does.
 
-        At most `limit` events, and no more after `max_bytes` of stored size are passed; always at
-        least one.
+        At most `limit` events and `max_bytes` of stored size; a larger event comes alone.
         """
         ...
 
     async def settle(self, sink: str, batch: Batch, receipt: Receipt, *, attempts: int = 1) -> None:
-        """Store a receipt in one transaction: position, memo, and a dead letter a rejection."""
+        """Store a receipt in one transaction: position, memo, and a dead letter a rejection.
+
+        A batch that begins at or before the sink's position was settled already: nothing changes.
+        Raises ValueError where a rejection names an event that is not in the batch.
+        """
         ...
 
     async def backlog(self, sink: str) -> Backlog:
@@ -181,4 +185,19 @@ class Outbox(Protocol):
 
         Old means both stored and occurred before `stored_before`. Dead letters stay.
         """
+        ...
+
+    async def note(self, part: str, *, state: str, detail: str = "") -> None:
+        """Keep how a part is, for those who look without the daemon; one write, so only on change.
+
+        `part` is in the user's words: ``sources.NAME`` or ``sinks.NAME``.
+        """
+        ...
+
+    async def status(self) -> StoreStatus:
+        """Return what is known of every source and sink that was ever stored."""
+        ...
+
+    async def size(self) -> int:
+        """Return the bytes that the store takes on disk."""
         ...

@@ -198,6 +198,46 @@ class Backlog:
 
 
 @dataclass(frozen=True, slots=True)
+class Note:
+    """How a source or a sink said last that it is; `state` is a word, `detail` one line."""
+
+    state: str
+    detail: str
+    noted_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStatus:
+    """What the outbox knows of a source; `stored` counts the new events of its whole life."""
+
+    checkpoint: Checkpoint | None
+    stored: int
+    stored_at: datetime | None
+    note: Note | None
+
+
+@dataclass(frozen=True, slots=True)
+class SinkStatus:
+    """What the outbox knows of a sink; `settled` and `buried` count over its whole life."""
+
+    backlog: Backlog
+    settled: int
+    buried: int
+    settled_at: datetime | None
+    note: Note | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStatus:
+    """What the outbox knows without the daemon; `size` is bytes on disk."""
+
+    sources: Mapping[str, SourceStatus]
+    sinks: Mapping[str, SinkStatus]
+    dead_letters: Mapping[tuple[str, str], int]
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class DeadLetter:
     """An event or record given up on, kept whole with its reason.
 
@@ -232,3 +272,48 @@ class EventFilter:
     actors: tuple[str, ...] = ()
     projects: tuple[str, ...] = ()
     repositories: tuple[str, ...] = ()
+
+
+class SourceStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How one source fares, as `status` and ``/api/status`` say it.
+
+    `state` is "stopped" where no daemon runs; `mark` is None before the first poll has ended.
+    """
+
+    name: str
+    type: str
+    state: str = "stopped"
+    since_at: datetime | None = None
+    mark: datetime | None = None
+    polled_at: datetime | None = None
+    error: str = ""
+    remedy: str = ""
+    failures: int = 0
+
+
+class SinkStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How one sink fares. `lag_seconds` is the age of the oldest unsent event, 0 without one."""
+
+    name: str
+    type: str
+    state: str = "stopped"
+    since_at: datetime | None = None
+    position: int = 0
+    backlog_events: int = 0
+    lag_seconds: float = 0.0
+    dead_letters: int = 0
+    sent_at: datetime | None = None
+    error: str = ""
+    remedy: str = ""
+    failures: int = 0
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """How the forwarder is: the answer of ``/api/status``, documented in docs/operations.md."""
+
+    version: str
+    at: datetime
+    running: bool
+    sources: tuple[SourceStatus, ...]
+    sinks: tuple[SinkStatus, ...]
+    unreadable_records: int = 0
