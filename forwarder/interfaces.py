@@ -181,13 +181,14 @@ class Outbox(Protocol):
         ...
 
     async def prune(self, *, stored_before: datetime, sinks: Sequence[str]) -> int:
-        """Forget events that every one of `sinks` has settled and that are old; return how many.
+        """Forget some events that every one of `sinks` has settled and that are old; return how many.
 
-        Old means both stored and occurred before `stored_before`. Dead letters stay.
+        Old means both stored and occurred before `stored_before`. Dead letters stay. One call
+        does bounded work, so that it keeps no writer waiting: 0 means that nothing is left to do.
         """
         ...
 
-    async def note(self, part: str, *, state: str, detail: str = "") -> None:
+    async def note(self, part: str, *, state: str, error: str = "", remedy: str = "") -> None:
         """Keep how a part is, for those who look without the daemon; one write, so only on change.
 
         `part` is in the user's words: ``sources.NAME`` or ``sinks.NAME``.

@@ -199,15 +199,16 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """How a source or a sink said last that it is; `state` is a word, `detail` one line."""
+    """How a source or a sink said last that it is; `since_at` is when `state` was new."""
 
     state: str
-    detail: str
-    noted_at: datetime
+    error: str
+    remedy: str
+    since_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
-class SourceStatus:
+class StoredSource:
     """What the outbox knows of a source; `stored` counts the new events of its whole life."""
 
     checkpoint: Checkpoint | None
@@ -217,7 +218,7 @@ class SourceStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class SinkStatus:
+class StoredSink:
     """What the outbox knows of a sink; `settled` and `buried` count over its whole life."""
 
     backlog: Backlog
@@ -231,8 +232,8 @@ class SinkStatus:
 class StoreStatus:
     """What the outbox knows without the daemon; `size` is bytes on disk."""
 
-    sources: Mapping[str, SourceStatus]
-    sinks: Mapping[str, SinkStatus]
+    sources: Mapping[str, StoredSource]
+    sinks: Mapping[str, StoredSink]
     dead_letters: Mapping[tuple[str, str], int]
     size: int
 

@@ -24,8 +24,8 @@ from forwarder.model import (
     EventFilter,
     Note,
     Receipt,
-    SinkStatus,
-    SourceStatus,
+    StoredSink,
+    StoredSource,
     StoreStatus,
     Unreadable,
 )
@@ -61,7 +61,7 @@ class MemoryOutbox:
         self._events: dict[int, _Stored] = {}  # by place, in order
         self._places: dict[str, int] = {}  # by event id
         self._last = 0
-        self._checkpoints: dict[str, SourceStatus] = {}
+        self._checkpoints: dict[str, StoredSource] = {}
         self._positions: dict[str, _Position] = {}
         self._dead: dict[tuple[str, str, str], DeadLetter] = {}
         self._notes: dict[str, Note] = {}
@@ -96,7 +96,7 @@ class MemoryOutbox:
             )
         new = self._last - before
         known = self._checkpoints.get(source)
-        self._checkpoints[source] = SourceStatus(
+        self._checkpoints[source] = StoredSource(
             checkpoint, (known.stored if known else 0) + new, self._now(), None
         )
         if new and self._changed is not None:
@@ -251,13 +251,15 @@ class MemoryOutbox:
             del self._places[self._events.pop(place).event.event_id]
         return len(old)
 
-    async def note(self, part: str, *, state: str, detail: str = "") -> None:
+    async def note(self, part: str, *, state: str, error: str = "", remedy: str = "") -> None:
         await self._write()
-        self._notes[part] = Note(state, detail, self._now())
+        known = self._notes.get(part)
+        since_at = known.since_at if known and known.state == state else self._now()
+        self._notes[part] = Note(state, error, remedy, since_at)
 
     async def status(self) -> StoreStatus:
         await anyio.lowlevel.checkpoint()
-        nothing = SourceStatus(None, 0, None, None)
+        nothing = StoredSource(None, 0, None, None)
         noted = {
             kind: {part.partition(".")[2] for part in self._notes if part.startswith(f"{kind}.")}
             for kind in ("sources", "sinks")
@@ -270,7 +272,7 @@ class MemoryOutbox:
                 for name in sorted(self._checkpoints.keys() | noted["sources"])
             },
             sinks={
-                name: SinkStatus(
+                name: StoredSink(
                     backlog=self._backlog(name),
                     settled=known.settled,
                     buried=known.buried,
