@@ -1,0 +1,76 @@
+"""Forgets what is delivered and past retention."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from forwarder.errors import StoreError
+from forwarder.interfaces import Outbox
+from forwarder.pipeline.stop import Stop
+from forwarder.telemetry import EVENTS_FORGOTTEN
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+
+
+class Janitor:
+    """The loop that keeps the outbox small.
+
+    An event is forgotten once every sink has settled it, its retention is over, and no source
+    will read it again: the outbox knows a re-read event only while it remembers its id. So age is
+    counted back from the sources' marks where they stand behind the clock (a Bitbucket that was
+    away for long, a clock that jumped ahead).
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        *,
+        retention: float,
+        rereads: Mapping[str, float],
+        sinks: Sequence[str],
+        interval: float = 600.0,
+    ) -> None:
+        self._outbox = outbox
+        self._retention = retention
+        self._rereads = rereads
+        self._sinks = tuple(sinks)
+        self._interval = interval
+
+    async def run(self, stop: Stop) -> None:
+        """Tidy up each `interval` seconds until `stop`.
+
+        Raises:
+            StoreError: the outbox cannot be used.
+        """
+        while not stop.requested:
+            try:
+                await self.tidy_once()
+            except StoreError:
+                raise
+            except Exception:
+                log.exception("janitor.failed")
+            await stop.sleep(self._interval)
+
+    async def tidy_once(self, *, now: datetime | None = None) -> int:
+        """Forget what may be forgotten; return how many events that were."""
+        before = await self._horizon(now or datetime.now(UTC))
+        if before is None:
+            return 0
+        forgotten = 0
+        while count := await self._outbox.prune(stored_before=before, sinks=self._sinks):
+            forgotten += count
+        if forgotten:
+            EVENTS_FORGOTTEN.inc(forgotten)
+            log.info("events.forgotten", events=forgotten, stored_before=before)
+        return forgotten
+
+    async def _horizon(self, now: datetime) -> datetime | None:
+        horizon = now - timedelta(seconds=self._retention)
+        for source, rereads in self._rereads.items():
+            checkpoint = await self._outbox.checkpoint(source)
+            if checkpoint is None:
+                return None
+            kept = timedelta(seconds=max(self._retention, rereads))
+            horizon = min(horizon, checkpoint.mark - kept)
+        return horizon

@@ -1,0 +1,143 @@
+"""Fills the outbox: source -> normalizer -> outbox."""
+
+from dataclasses import dataclass
+
+import structlog
+
+from forwarder.interfaces import Normalizer, Outbox, Source
+from forwarder.model import Event, Page, Unreadable
+from forwarder.options import SourceOptions
+from forwarder.pipeline.progress import Progress, outcome
+from forwarder.pipeline.stop import Stop
+from forwarder.telemetry import (
+    EVENTS_STORED,
+    MARK_SECONDS,
+    POLL_SECONDS,
+    POLLS,
+    RECORDS_READ,
+    RECORDS_UNREADABLE,
+)
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """What one poll did: pages stored, records read, events that were new, records buried."""
+
+    pages: int = 0
+    records: int = 0
+    stored: int = 0
+    unreadable: int = 0
+
+
+class Poller:
+    """The loop of one source; the only place that polls it again."""
+
+    def __init__(
+        self,
+        name: str,
+        source: Source,
+        normalize: Normalizer,
+        outbox: Outbox,
+        options: SourceOptions,
+    ) -> None:
+        self.name = name
+        self.progress = Progress("source", name, options.retry)
+        self._source = source
+        self._normalize = normalize
+        self._outbox = outbox
+        self._interval = options.poll_interval
+
+    async def run(self, stop: Stop) -> None:
+        """Poll until `stop`, each `poll_interval` after the last, sooner or later after failures.
+
+        Raises:
+            StoreError: the outbox cannot be used.
+        """
+        while not stop.requested:
+            wait = await self.attempt(self._interval)
+            await self.progress.note(self._outbox)
+            with self.progress.idle():
+                await stop.sleep(wait)
+
+    async def catch_up(self, stop: Stop) -> None:
+        """Poll until one poll has read everything, or until `stop`."""
+        while not stop.requested:
+            wait = await self.attempt(0.0)
+            await self.progress.note(self._outbox)
+            if self.progress.state == "running":
+                return
+            await stop.sleep(wait)
+
+    async def attempt(self, pause: float) -> float:
+        """Poll once; return the seconds to wait: `pause`, or what the failure asks for."""
+        try:
+            with POLL_SECONDS.labels(self.name).time():
+                polled = await self.poll_once()
+        except Exception as error:  # noqa: BLE001  the edge of the loop: it must live
+            POLLS.labels(self.name, outcome(error)).inc()
+            return self.progress.failed(error)
+        POLLS.labels(self.name, "ok").inc()
+        self.progress.succeeded()
+        log.debug(
+            "poll.finished",
+            source=self.name,
+            pages=polled.pages,
+            records=polled.records,
+            stored=polled.stored,
+        )
+        return pause
+
+    async def poll_once(self) -> Polled:
+        """Read what came after the checkpoint, store it page by page, and return what was done.
+
+        What was stored before an error stays stored, with its checkpoint.
+
+        Raises:
+            TransientError, AccessError: from the source.
+            StoreError: from the outbox.
+        """
+        done = Polled()
+        self.progress.moved()
+        async for page in self._source.poll(await self._outbox.checkpoint(self.name)):
+            done = await self._store(page, done)
+        return done
+
+    async def _store(self, page: Page, done: Polled) -> Polled:
+        events, unreadable = self._normalized(page)
+        new = await self._outbox.append(self.name, events, page.checkpoint, unreadable=unreadable)
+        self.progress.moved()
+        EVENTS_STORED.labels(self.name).inc(new)
+        RECORDS_READ.labels(self.name).inc(len(page.records))
+        MARK_SECONDS.labels(self.name).set(page.checkpoint.mark.timestamp())
+        if new or unreadable:
+            log.info(
+                "page.stored",
+                source=self.name,
+                records=len(page.records),
+                stored=new,
+                mark=page.checkpoint.mark,
+            )
+        for record in unreadable:
+            RECORDS_UNREADABLE.labels(self.name).inc()
+            log.error(
+                "record.buried", source=self.name, detail=record.detail, bytes=len(record.original)
+            )
+        return Polled(
+            pages=done.pages + 1,
+            records=done.records + len(page.records),
+            stored=done.stored + new,
+            unreadable=done.unreadable + len(unreadable),
+        )
+
+    def _normalized(self, page: Page) -> tuple[list[Event], list[Unreadable]]:
+        events: list[Event] = []
+        unreadable = list(page.unreadable)
+        for record in page.records:
+            try:
+                events.append(self._normalize(record, source=self.name))
+            except Exception as error:  # noqa: BLE001  one record's trouble must not stop the log
+                detail = f"the normalizer failed: {type(error).__name__}: {error}"
+                unreadable.append(Unreadable(bytes(record.original), detail))
+        return events, unreadable

@@ -1,0 +1,151 @@
+"""How a loop fares: what the server and `status` read, and how long to wait after a failure."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final, Literal
+
+import structlog
+
+from forwarder.errors import AccessError, PermanentError, StoreError, TransientError
+from forwarder.interfaces import Outbox
+from forwarder.options import RetryOptions
+from forwarder.telemetry import PAUSED, Outcome
+
+State = Literal["starting", "running", "retrying", "paused"]
+STUCK_AFTER: Final = 900.0
+"""Seconds without a move after which a loop that does not wait counts as stuck: three times the
+longest legitimate step (an indexer's acknowledgement, 5 minutes by default)."""
+_NAMES: Final = {
+    ("source", "retrying"): "poll.postponed",
+    ("sink", "retrying"): "batch.postponed",
+    ("source", "paused"): "source.paused",
+    ("sink", "paused"): "sink.paused",
+}
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Progress:
+    """How the loop of one source or sink fares.
+
+    ``retrying``: the last step failed and is tried again; ``paused``: access was refused, a
+    person is needed, everything is kept and it is tried rarely.
+    """
+
+    component: Literal["source", "sink"]
+    name: str
+    retry: RetryOptions
+    state: State = "starting"
+    error: str = ""
+    remedy: str = ""
+    failures: int = 0
+    since_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    succeeded_at: datetime | None = None
+    _moved: float = field(default_factory=time.monotonic)
+    _idle: bool = False
+    _noted: tuple[str, str] = ("", "")
+
+    def moved(self) -> None:
+        """The loop did a unit of work, or is about to."""
+        self._moved = time.monotonic()
+
+    @contextmanager
+    def idle(self) -> Iterator[None]:
+        """The loop waits for a good reason inside: for events, for its interval, to try again."""
+        self._idle = True
+        try:
+            yield
+        finally:
+            self._idle = False
+            self.moved()
+
+    @property
+    def stuck(self) -> bool:
+        """Whether the loop neither waits nor has moved for too long."""
+        return not self._idle and time.monotonic() - self._moved > STUCK_AFTER
+
+    def succeeded(self) -> None:
+        """The step worked: whatever was wrong is over."""
+        self.succeeded_at = datetime.now(UTC)
+        if self.state == "running":
+            return
+        if self.failures:
+            log.info(
+                "component.recovered",
+                component=self.component,
+                name=self.name,
+                failures=self.failures,
+                seconds=round((self.succeeded_at - self.since_at).total_seconds(), 3),
+            )
+        self._become("running", "", "")
+        self.failures = 0
+
+    def failed(self, error: Exception) -> float:
+        """Take note of a step that raised `error`; return the seconds to wait before the next.
+
+        Raises:
+            StoreError: `error` is one. Nothing can be promised without the outbox.
+        """
+        if isinstance(error, StoreError):
+            raise error
+        self.failures += 1
+        policy = self.retry.policy()
+        remedy = str(getattr(error, "remedy", ""))
+        if isinstance(error, AccessError):
+            self._become("paused", str(error), remedy)
+            wait = policy.delay(self.failures, at_least=self.retry.access)
+        else:
+            known = isinstance(error, TransientError)
+            text = str(error) if known else f"{type(error).__name__}: {error}"
+            self._become("retrying", text, remedy)
+            asked = error.retry_after if isinstance(error, TransientError) else 0.0
+            wait = policy.delay(self.failures, at_least=asked)
+            if not known:
+                log.error("step.crashed", component=self.component, name=self.name, exc_info=error)
+        log.warning(
+            _NAMES[self.component, self.state],
+            name=self.name,
+            error=self.error,
+            remedy=remedy,
+            failures=self.failures,
+            retry_in=round(wait, 3),
+        )
+        return wait
+
+    async def note(self, outbox: Outbox) -> None:
+        """Keep state and error in the outbox where they have changed, for `status`.
+
+        Raises:
+            StoreError: the outbox cannot be used.
+        """
+        if self._noted == (self.state, self.error):
+            return
+        try:
+            await outbox.note(
+                f"{self.component}s.{self.name}",
+                state=self.state,
+                error=self.error,
+                remedy=self.remedy,
+            )
+        except TransientError as error:
+            log.debug("note.postponed", name=self.name, error=str(error))
+        else:
+            self._noted = (self.state, self.error)
+
+    def _become(self, state: State, error: str, remedy: str) -> None:
+        if state != self.state:
+            self.since_at = datetime.now(UTC)
+            PAUSED.labels(self.component, self.name).set(state == "paused")
+        self.state, self.error, self.remedy = state, error, remedy
+
+
+def outcome(error: Exception) -> Outcome:
+    """Return the short word for `error` that metrics carry."""
+    if isinstance(error, TransientError):
+        return "transient"
+    if isinstance(error, AccessError):
+        return "access"
+    return "permanent" if isinstance(error, PermanentError) else "bug"
