@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 import httpx
 
 from forwarder import __version__
-from forwarder.errors import AccessError, ForwarderError, TransientError
+from forwarder.errors import AccessError, TransientError
 from forwarder.options import TlsOptions
 
 
@@ -20,19 +20,26 @@ async def client(
     read_timeout: float,
     proxy: str | None = None,
     auth: httpx.Auth | None = None,
+    transport: httpx.AsyncBaseTransport | None = None,
 ) -> AsyncIterator[httpx.AsyncClient]:
     """Yield a client that follows no redirect; `failure` names it instead.
 
     A redirect followed would hand the credential to another origin. Without `proxy` the usual
     environment variables (HTTPS_PROXY, NO_PROXY) hold. `read_timeout` is seconds; connecting has
-    10 s at most.
+    10 s at most. `transport` stands in for the network.
     """
+
+    async def expect_server_name(request: httpx.Request) -> None:
+        request.extensions["sni_hostname"] = tls.server_name
+
     async with httpx.AsyncClient(
         base_url=base_url,
         verify=tls.context(),
         proxy=proxy,
         trust_env=proxy is None,
         auth=auth,
+        transport=transport,
+        event_hooks={"request": [expect_server_name] if tls.server_name else []},
         timeout=httpx.Timeout(read_timeout, connect=min(read_timeout, 10.0)),
         follow_redirects=False,
         headers={"User-Agent": f"soteri-forwarder/{__version__}"},
@@ -76,7 +83,9 @@ def retry_after(response: httpx.Response, *, now: datetime | None = None) -> flo
     return min(max((aware - (now or datetime.now(UTC))).total_seconds(), 0.0), 86400.0)
 
 
-def failure(response: httpx.Response, *, where: str, detail: str = "") -> ForwarderError:
+def failure(
+    response: httpx.Response, *, where: str, detail: str = ""
+) -> AccessError | TransientError:
     """Return the error that an answer other than success stands for, by its status alone.
 
     What a status means for one protocol alone (HEC's codes, Bitbucket's 400) is that protocol's
