@@ -2,8 +2,12 @@
 
 import re
 import ssl
+import stat
+from collections.abc import Iterator, Mapping
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Any, Final
+from types import UnionType
+from typing import Annotated, Any, Final, Union, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -11,9 +15,12 @@ from pydantic import (
     ConfigDict,
     Field,
     GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     WithJsonSchema,
+    model_validator,
 )
-from pydantic_core import CoreSchema, core_schema
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from forwarder.errors import AccessError, ConfigError
 from forwarder.retry import RetryPolicy
@@ -81,17 +88,102 @@ def as_written(text: str) -> Any:  # noqa: ANN401  validated into the field's ow
     return text
 
 
+def extensions(group: str) -> tuple[str, ...]:
+    """Return the names of what other packages add to `group`: sources, sinks or formats."""
+    return tuple(entry_points(group=f"forwarder.{group}").names)
+
+
+def extension(group: str, name: str) -> object | None:
+    """Return what another package registered as `name` in the entry points of `group`, or None.
+
+    Sources and sinks are config classes (with a ``type`` of that name and an `open`), formats are
+    objects with `interfaces.Format`'s methods.
+
+    Raises:
+        ConfigError: it is registered and cannot be imported.
+    """
+    for entry in entry_points(group=f"forwarder.{group}", name=name):
+        try:
+            loaded: object = entry.load()
+        except Exception as error:
+            said = f"{group}: {name} of {entry.value} cannot be imported: {error}"
+            raise ConfigError([said]) from error
+        return loaded
+    return None
+
+
+def members(annotation: Any) -> Iterator[Any]:  # noqa: ANN401  any annotation at all
+    """Yield the types that a field's annotation admits, unions and Annotated taken apart."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        yield from members(get_args(annotation)[0])
+    elif origin is Union or origin is UnionType:
+        for part in get_args(annotation):
+            yield from members(part)
+    else:
+        yield annotation
+
+
 class Options(BaseModel):
-    """What users write: frozen, and every unknown key is refused."""
+    """What users write: frozen, and every unknown key is refused.
+
+    A field of type `Secret` is written by value under its own name, or as the path of a file under
+    its name and ``_file``.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    @classmethod
+    def secrets(cls) -> tuple[str, ...]:
+        """Return the names of the fields that are secrets."""
+        fields = cls.model_fields.items()
+        return tuple(name for name, field in fields if Secret in members(field.annotation))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_secret_files(cls, written: object) -> object:
+        if not isinstance(written, Mapping):
+            return written
+        taken = dict(written)
+        for name in cls.secrets():
+            file = taken.pop(f"{name}_file", None)
+            if file is not None:
+                taken[name] = _Written(file=file, value=taken.get(name))
+        return taken
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        shown = handler.resolve_ref_schema(handler(schema))
+        for name in cls.secrets():
+            shown["properties"][f"{name}_file"] = {
+                "type": "string",
+                "minLength": 1,
+                "description": f"Path of a file that holds `{name}`, in place of it.",
+            }
+            shown.setdefault("allOf", []).append({"not": {"required": [name, f"{name}_file"]}})
+            # Either may come from the environment or a secrets directory, so neither is required.
+            shown["required"] = [key for key in shown.get("required", []) if key != name]
+        return shown
+
+
+class _Written:
+    """A secret whose file was named, perhaps beside its value: for `Secret` to accept or refuse."""
+
+    __slots__ = ("file", "value")
+
+    def __init__(self, *, file: object, value: object) -> None:
+        self.file = file
+        self.value = value
 
 
 class Secret:
     """A credential, by value or in a file; never shown by str, repr, logs or JSON.
 
     A file is read again when it has changed, so a rotated secret is picked up without a restart:
-    ask with `reveal` at each use and do not keep the answer.
+    ask with `reveal` at each use and do not keep the answer. Two are equal where they come from
+    the same file, or hold the same value.
     """
 
     __slots__ = ("_path", "_seen", "_value")
@@ -115,17 +207,64 @@ class Secret:
             if seen != self._seen:
                 self._value = self._path.read_text("utf-8").rstrip("\r\n")
                 self._seen = seen
-        except (OSError, UnicodeDecodeError) as error:
+        except UnicodeDecodeError:  # its text and its context would show the secret
+            raise AccessError(f"the secret file {self._path} is not UTF-8 text") from None
+        except OSError as error:
             raise AccessError(
-                f"the secret file {self._path} cannot be read: {error}",
+                f"the secret file {self._path} cannot be read: {error.strerror}",
                 remedy="check that it exists and that the forwarder's user may read it",
             ) from error
         if not self._value:
             raise AccessError(f"the secret file {self._path} is empty")
         return self._value
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Secret):
+            return NotImplemented
+        if self._path or other._path:
+            return self._path == other._path
+        return self._value == other._value
+
+    def __hash__(self) -> int:
+        return hash(self._path)
+
     def __repr__(self) -> str:
         return f"Secret(path={str(self._path)!r})" if self._path else "Secret('**********')"
+
+    @classmethod
+    def _read(cls, written: object) -> "Secret":
+        if isinstance(written, Secret):
+            return written
+        if isinstance(written, Path):
+            return cls._from_file(written)
+        if isinstance(written, _Written):
+            if written.value is not None:
+                raise PydanticCustomError("secret_twice", "given by value and by file: keep one")
+            if isinstance(written.file, Path) or (isinstance(written.file, str) and written.file):
+                return cls._from_file(Path(written.file))
+            raise PydanticCustomError("secret_path", "the file must be named as text")
+        if isinstance(written, str) and written:
+            return cls(written)
+        if written == "":
+            raise PydanticCustomError("secret_empty", "is empty")
+        raise PydanticCustomError("secret_type", "must be text in quotes")
+
+    @classmethod
+    def _from_file(cls, path: Path) -> "Secret":
+        secret = cls(path=path)
+        try:
+            secret.reveal()
+            mode = path.stat().st_mode
+        except (AccessError, OSError) as error:
+            raise PydanticCustomError("secret_file", "{said}", {"said": str(error)}) from error
+        if mode & stat.S_IRWXO:
+            raise PydanticCustomError(
+                "secret_file",
+                "everybody on this machine can read or change {path} (mode {mode}): "
+                'run "chmod o= {path}" (Kubernetes: defaultMode 0440)',
+                {"path": str(path), "mode": f"{stat.S_IMODE(mode):04o}"},
+            )
+        return secret
 
     @classmethod
     def __get_pydantic_core_schema__(
@@ -133,12 +272,11 @@ class Secret:
         _source: type,
         _handler: GetCoreSchemaHandler,
     ) -> CoreSchema:
-        text = core_schema.no_info_after_validator_function(
-            cls, core_schema.str_schema(min_length=1)
-        )
         return core_schema.json_or_python_schema(
-            json_schema=text,
-            python_schema=core_schema.union_schema([core_schema.is_instance_schema(cls), text]),
+            json_schema=core_schema.no_info_after_validator_function(
+                cls, core_schema.str_schema(min_length=1)
+            ),
+            python_schema=core_schema.no_info_plain_validator_function(cls._read),
             serialization=core_schema.plain_serializer_function_ser_schema(lambda _: "**********"),
         )
 
