@@ -3,7 +3,7 @@
 Implementations are not subclasses: they have these methods, and pass tests/contract.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -25,7 +25,7 @@ from forwarder.model import (
 class Source(Protocol):
     """An upstream log that is polled."""
 
-    def poll(self, after: Checkpoint | None) -> AsyncIterator[Page]:
+    def poll(self, after: Checkpoint | None) -> AsyncGenerator[Page, None]:
         """Yield what came after `after`, oldest first, then end.
 
         Each page carries the checkpoint to store with it: restarting there neither skips nor
@@ -36,7 +36,8 @@ class Source(Protocol):
             TransientError: the same poll may work later.
             AccessError: the source does not let us in.
 
-        Never sleeps, never retries: what was yielded is good, the caller asks again later.
+        Never sleeps, never retries: what was yielded is good, the caller asks again later. The
+        caller closes the generator (`contextlib.aclosing`) where it stops before the end.
         """
         ...
 
@@ -181,7 +182,7 @@ class Outbox(Protocol):
         ...
 
     async def prune(self, *, stored_before: datetime, sinks: Sequence[str]) -> int:
-        """Forget some events that every one of `sinks` has settled and that are old; return how many.
+        """Forget events that every one of `sinks` has settled and that are old; return how many.
 
         Old means both stored and occurred before `stored_before`. Dead letters stay. One call
         does bounded work, so that it keeps no writer waiting: 0 means that nothing is left to do.

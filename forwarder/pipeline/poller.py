@@ -1,5 +1,6 @@
 """Fills the outbox: source -> normalizer -> outbox."""
 
+from contextlib import aclosing
 from dataclasses import dataclass
 
 import structlog
@@ -100,8 +101,10 @@ class Poller:
         """
         done = Polled()
         self.progress.moved()
-        async for page in self._source.poll(await self._outbox.checkpoint(self.name)):
-            done = await self._store(page, done)
+        after = await self._outbox.checkpoint(self.name)
+        async with aclosing(self._source.poll(after)) as pages:
+            async for page in pages:
+                done = await self._store(page, done)
         return done
 
     async def _store(self, page: Page, done: Polled) -> Polled:

@@ -1,7 +1,7 @@
 """How a loop fares: what the server and `status` read, and how long to wait after a failure."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -44,13 +44,17 @@ class Progress:
     failures: int = 0
     since_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     succeeded_at: datetime | None = None
-    _moved: float = field(default_factory=time.monotonic)
-    _idle: bool = False
-    _noted: tuple[str, str] = ("", "")
+    clock: Callable[[], float] = time.monotonic
+    _moved: float = field(init=False)
+    _idle: bool = field(default=False, init=False)
+    _noted: tuple[str, str] = field(default=("", ""), init=False)
+
+    def __post_init__(self) -> None:
+        self.moved()
 
     def moved(self) -> None:
         """The loop did a unit of work, or is about to."""
-        self._moved = time.monotonic()
+        self._moved = self.clock()
 
     @contextmanager
     def idle(self) -> Iterator[None]:
@@ -65,7 +69,7 @@ class Progress:
     @property
     def stuck(self) -> bool:
         """Whether the loop neither waits nor has moved for too long."""
-        return not self._idle and time.monotonic() - self._moved > STUCK_AFTER
+        return not self._idle and self.clock() - self._moved > STUCK_AFTER
 
     def succeeded(self) -> None:
         """The step worked: whatever was wrong is over."""

@@ -1,6 +1,6 @@
 """A source that plays a script: an upstream log of pages, with errors in between."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -46,7 +46,7 @@ class FakeSource:
         self.script: list[Page | Exception] = list(script)
         self.asked: list[Checkpoint | None] = []
 
-    async def poll(self, after: Checkpoint | None) -> AsyncIterator[Page]:
+    async def poll(self, after: Checkpoint | None) -> AsyncGenerator[Page, None]:
         self.asked.append(after)
         place = 0
         for index, step in enumerate(self.script):
