@@ -286,7 +286,8 @@ class SourceStatus(msgspec.Struct, frozen=True, kw_only=True):
     state: str = "stopped"
     since_at: datetime | None = None
     mark: datetime | None = None
-    polled_at: datetime | None = None
+    events_stored: int = 0
+    stored_at: datetime | None = None
     error: str = ""
     remedy: str = ""
     failures: int = 0
@@ -302,6 +303,7 @@ class SinkStatus(msgspec.Struct, frozen=True, kw_only=True):
     position: int = 0
     backlog_events: int = 0
     lag_seconds: float = 0.0
+    events_sent: int = 0
     dead_letters: int = 0
     sent_at: datetime | None = None
     error: str = ""
@@ -318,3 +320,4 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     sources: tuple[SourceStatus, ...]
     sinks: tuple[SinkStatus, ...]
     unreadable_records: int = 0
+    store_bytes: int = 0
