@@ -5,6 +5,7 @@ Nothing else reads the environment. `layers` finds what was written, `tables` gi
 see alone, and `schema` describes the file to editors.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ class Config:
 
 def load(
     path: Path | None,
-    environ: Mapping[str, str],
+    environ: Mapping[str, str] | None = None,
     *,
     default_file: Path = DEFAULT_FILE,
     default_secrets: Path = DEFAULT_SECRETS,
@@ -49,13 +50,18 @@ def load(
     """Return the configuration: environment over secrets directories over the TOML file.
 
     The file is `path`, or FORWARDER_CONFIG's, or `default_file` if that exists; without any, all
-    must come from the environment. Values of type `Secret` that were given as files are read now,
+    must come from the environment. `environ` is the process's own if not given. Values of type `Secret` that were given as files are read now,
     to be sure, and again whenever they change.
 
     Raises:
         ConfigError: with one line for each mistake, all of them, and no secret in any.
     """
-    written = layers.read(path, environ, default_file=default_file, default_secrets=default_secrets)
+    written = layers.read(
+        path,
+        os.environ if environ is None else environ,
+        default_file=default_file,
+        default_secrets=default_secrets,
+    )
     loading = _Loading(written)
     parts = loading.parts()
     warnings: list[str] = []
