@@ -1,0 +1,132 @@
+"""Syslog over UDP: RFC 5426."""
+
+import errno
+import os
+import socket
+from collections.abc import Sequence
+from typing import Any, Final
+
+import anyio
+import anyio.lowlevel
+import structlog
+
+from forwarder.errors import PermanentError, TransientError
+from forwarder.sinks.syslog.address import Address
+
+LARGEST: Final = 65_507
+"""Of a datagram's payload over IPv4: 65,535 less 20 for IP and 8 for UDP (RFC 5426 section 3.2)."""
+
+_UNFRAGMENTED: Final = 1_180
+"""What passes every IPv6 path in one piece: RFC 5426 section 3.2."""
+
+_AT_ONCE: Final = 64
+"""Datagrams sent before others may run."""
+
+log = structlog.get_logger()
+
+
+class UdpTransport:
+    """One datagram a message. Nothing is acknowledged, and nothing says what was lost.
+
+    `deliver` returning means that the datagrams left this machine. A receiver that is not there is
+    only noticed where it, or a router, says so (ICMP) before the next datagram. Use TCP, TLS or
+    RELP wherever the receiver has it.
+    """
+
+    largest = LARGEST
+
+    def __init__(self, address: Address, *, name: str) -> None:
+        self._address = address
+        self._name = name
+        self._socket: socket.socket | None = None
+        self._peer: Any = None
+        self._warned = False
+
+    async def deliver(self, messages: Sequence[bytes]) -> None:
+        """Send each message as a datagram, in order.
+
+        Raises:
+            TransientError: no such host, no way to it, or nobody listens there.
+            PermanentError: a datagram larger than this system sends.
+        """
+        self._warn(messages)
+        try:
+            opened = await self._open()
+            for number, message in enumerate(messages):
+                await self._send(opened, message)
+                if number % _AT_ONCE == _AT_ONCE - 1:
+                    await anyio.lowlevel.checkpoint()
+            _raise_refusal(opened)
+        except OSError as error:
+            if error.errno == errno.EMSGSIZE:
+                raise PermanentError(
+                    f"{self._address}: a datagram is too large for this system: {error}",
+                    reason="too_large",
+                    remedy="set max_message_bytes lower",
+                ) from error
+            self.close()
+            raise TransientError(
+                f"{self._address}: cannot send: {error}",
+                remedy="check the address and the port, and that the receiver listens on UDP",
+            ) from error
+
+    async def probe(self) -> str:
+        """Find the host and a way to it; that is all that UDP can say without a message."""
+        try:
+            await self._open()
+        except OSError as error:
+            self.close()
+            raise TransientError(
+                f"{self._address}: {error}", remedy="check the address and the network"
+            ) from error
+        return f"{self._address}: there is a way to it; over UDP nothing says whether it listens"
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        opened, self._socket = self._socket, None
+        if opened is not None:
+            opened.close()
+
+    async def _open(self) -> socket.socket:
+        # Asked each time, so that a receiver that moves is followed; the socket is kept, because
+        # a refusal that comes late is told to the same socket only.
+        found = await anyio.getaddrinfo(
+            self._address.host, self._address.port, type=socket.SOCK_DGRAM
+        )
+        family, kind, protocol, _, peer = found[0]
+        if self._socket is not None and self._peer == peer:
+            return self._socket
+        self.close()
+        opened = socket.socket(family, kind, protocol)
+        try:
+            opened.setblocking(False)  # noqa: FBT003  the library's signature
+            opened.connect(peer)
+        except OSError:
+            opened.close()
+            raise
+        self._socket, self._peer = opened, peer
+        return opened
+
+    async def _send(self, opened: socket.socket, message: bytes) -> None:
+        while True:
+            try:
+                opened.send(message)
+            except BlockingIOError:
+                await anyio.wait_writable(opened)
+            else:
+                return
+
+    def _warn(self, messages: Sequence[bytes]) -> None:
+        if self._warned:
+            return
+        largest = max(len(message) for message in messages)
+        if largest > _UNFRAGMENTED:
+            self._warned = True
+            log.warning(
+                "datagram.exceeded", sink=self._name, bytes=largest, unfragmented=_UNFRAGMENTED
+            )
+
+
+def _raise_refusal(opened: socket.socket) -> None:
+    if refused := opened.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        raise OSError(refused, os.strerror(refused))

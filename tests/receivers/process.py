@@ -1,0 +1,96 @@
+"""Start a real receiver as a process of its own, on loopback, and end it by its id."""
+
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import psutil
+
+Kind = Literal["tcp", "udp"]
+
+
+def free_port(kind: Kind = "tcp") -> int:
+    """Return a loopback port that nobody holds, below the range that outgoing connections use.
+
+    Linux hands out 32768 and up for those (ip_local_port_range): a port from there could be
+    taken while a receiver is restarted on it.
+    """
+    wanted = socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM
+    draw = random.SystemRandom()
+    while True:
+        port = draw.randrange(20_000, 32_000)
+        with socket.socket(socket.AF_INET, wanted) as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
+def required(program: str, *, package: str) -> str:
+    """Return the program's path; fail plainly where it is missing."""
+    path = shutil.which(program, path="/usr/sbin:/usr/bin:/sbin:/bin")
+    assert path, f"{program} is missing: apt-get install -y --no-install-recommends {package}"
+    return path
+
+
+class Daemon:
+    """One process that listens on one port; `start`, `stop` and `kill` as often as wanted."""
+
+    def __init__(self, folder: Path, *, port: int, kind: Kind) -> None:
+        self.folder = folder
+        self.port = port
+        self.kind: Kind = kind
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def launch(self, command: Sequence[str], env: Mapping[str, str] | None = None) -> None:
+        """Start `command` and return when it listens on the port."""
+        log = self.folder / "receiver.log"
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=env
+            )
+        watched = psutil.Process(self._process.pid)
+        until = time.monotonic() + 20
+        while not self._listens(watched):
+            said = log.read_text("utf-8", "replace")
+            assert self._process.poll() is None, f"{command[0]} ended early: {said}"
+            assert time.monotonic() < until, f"{command[0]} does not listen: {said}"
+            time.sleep(0.02)
+
+    def _listens(self, watched: psutil.Process) -> bool:
+        try:
+            held = watched.net_connections(self.kind)
+        except psutil.Error:
+            return False
+        return any(
+            one.laddr.port == self.port and one.status in (psutil.CONN_LISTEN, psutil.CONN_NONE)
+            for one in held
+            if one.laddr
+        )
+
+    def end(self, by: signal.Signals) -> None:
+        """Send the signal and return when the process is gone; nothing where none runs."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(by)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(20)
+
+    def kill(self) -> None:
+        """End it as a crash would (SIGKILL): nothing is flushed."""
+        self.end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """End it as its supervisor would (SIGTERM): what it holds is written."""
+        self.end(signal.SIGTERM)

@@ -1,0 +1,138 @@
+"""A real rsyslogd with a configuration of its own: UDP, TCP, TLS (both drivers), RELP."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from tests.receivers.certificates import Certificates
+from tests.receivers.process import Daemon, free_port, required
+
+PACKAGES = "rsyslog rsyslog-gnutls rsyslog-openssl rsyslog-relp"
+
+_PROPERTIES = (
+    "pri", "protocol-version", "timestamp", "hostname", "app-name", "procid", "msgid",
+    "structured-data", "msg", "rawmsg",
+)  # fmt: skip
+_DATE = ' dateFormat="rfc3339" date.inUTC="on"'
+
+
+class Rsyslog(Daemon):
+    """Writes each message as a line of JSON; every queue is Direct, so what it took is written.
+
+    Each start writes a file of its own: a line torn by a kill stays the last of its file.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        via: Literal["udp", "tcp", "tls", "relp", "relp+tls"] = "tcp",
+        driver: Literal["gtls", "ossl"] = "ossl",
+        certificates: Certificates | None = None,
+    ) -> None:
+        kind: Literal["udp", "tcp"] = "udp" if via == "udp" else "tcp"
+        super().__init__(folder, port=free_port(kind), kind=kind)
+        self._via = via
+        self._driver = driver
+        self._certificates = certificates
+        self._starts = 0
+
+    @property
+    def address(self) -> str:
+        """What a user would type for it."""
+        return f"{self._via}://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start it on its port; return when it listens."""
+        self._starts += 1
+        config = self.folder / "rsyslog.conf"
+        config.write_text(self._config(self.folder / f"messages-{self._starts}.jsonl"))
+        program = required("rsyslogd", package=PACKAGES)
+        pid_file = self.folder / f"rsyslogd-{self._starts}.pid"
+        self.launch([program, "-n", "-f", str(config), "-i", str(pid_file)])
+
+    def lines(self) -> list[str]:
+        """Return the whole lines written so far, of every start, in order."""
+        found: list[str] = []
+        for number in range(1, self._starts + 1):
+            path = self.folder / f"messages-{number}.jsonl"
+            text = path.read_bytes() if path.exists() else b""
+            found += text[: text.rfind(b"\n") + 1].decode("utf-8").split("\n")[:-1]
+        return found
+
+    def messages(self) -> list[dict[str, Any]]:
+        """Return what it understood: one object a message, named as rsyslog names properties."""
+        return [json.loads(line) for line in self.lines()]
+
+    def count(self) -> int:
+        """Return how many messages are written, without reading them as JSON."""
+        return len(self.lines())
+
+    def _config(self, output: Path) -> str:
+        written = "\n".join(
+            f'  property(outname="{name}" name="{name}" format="jsonf"'
+            f"{_DATE if name == 'timestamp' else ''})"
+            for name in _PROPERTIES
+        )
+        return f"""
+global(workDirectory="{self.folder}" net.enableDNS="off"{self._global_tls()})
+{self._input()}
+main_queue(queue.type="Direct")
+template(name="lines" type="list" option.jsonf="on") {{
+{written}
+}}
+action(type="omfile" file="{output}" template="lines" asyncWriting="off" flushOnTXEnd="on")
+"""
+
+    def _global_tls(self) -> str:
+        if self._via != "tls":
+            return ""
+        pems = self._pems()
+        return (
+            f' defaultNetstreamDriverCAFile="{pems.ca_file}"'
+            f' defaultNetstreamDriverCertFile="{pems.server_cert_file}"'
+            f' defaultNetstreamDriverKeyFile="{pems.server_key_file}"'
+        )
+
+    def _pems(self) -> Certificates:
+        assert self._certificates is not None, "TLS needs certificates"
+        return self._certificates
+
+    def _input(self) -> str:
+        where = f'port="{self.port}" address="127.0.0.1"'
+        if self._via == "udp":
+            return f'module(load="imudp")\ninput(type="imudp" {where} rcvbufSize="8m")'
+        if self._via == "tcp":
+            return f'module(load="imtcp")\ninput(type="imtcp" {where})'
+        if self._via == "tls":
+            return (
+                f'module(load="imtcp" streamDriver.name="{self._driver}" streamDriver.mode="1"'
+                f' streamDriver.authMode="x509/certvalid")\ninput(type="imtcp" {where})'
+            )
+        secured = ""
+        if self._via == "relp+tls":
+            pems = self._pems()
+            secured = (
+                f' tls="on" tls.caCert="{pems.ca_file}" tls.myCert="{pems.server_cert_file}"'
+                f' tls.myPrivKey="{pems.server_key_file}" tls.authMode="certvalid"'
+            )
+        return f'module(load="imrelp")\ninput(type="imrelp" {where}{secured})'
+
+
+@contextmanager
+def rsyslogd(
+    folder: Path,
+    *,
+    via: Literal["udp", "tcp", "tls", "relp", "relp+tls"] = "tcp",
+    driver: Literal["gtls", "ossl"] = "ossl",
+    certificates: Certificates | None = None,
+) -> Iterator[Rsyslog]:
+    """Run one until the block ends; `folder` has to exist."""
+    receiver = Rsyslog(folder, via=via, driver=driver, certificates=certificates)
+    receiver.start()
+    try:
+        yield receiver
+    finally:
+        receiver.stop()
