@@ -1,8 +1,22 @@
 """The outbox on SQL: SQLite by default, PostgreSQL to share it."""
 
-from pydantic import Field
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
 
+from pydantic import Field, field_validator
+
+from forwarder.interfaces import Outbox
 from forwarder.options import Duration, Options, as_written
+
+_SCHEME: Final = "sqlite:///"
+
+
+def utc_now() -> datetime:
+    """Return the time."""
+    return datetime.now(UTC)
 
 
 class StoreConfig(Options):
@@ -15,3 +29,39 @@ class StoreConfig(Options):
     retention: Duration = Field(
         default=as_written("30d"), description="How long delivered events are kept."
     )
+
+    @field_validator("url")
+    @classmethod
+    def _names_a_file(cls, url: str) -> str:
+        name = url.removeprefix(_SCHEME)
+        if not url.startswith(_SCHEME) or not name.strip("/") or ":memory:" in name:
+            raise ValueError(
+                f'"{url}" is not a store: write "sqlite:////" and the absolute path of a file,'
+                ' such as "sqlite:////var/lib/soteri-forwarder/forwarder.db"'
+            )
+        return url
+
+    @property
+    def path(self) -> Path:
+        """The database file."""
+        return Path(self.url.removeprefix(_SCHEME))
+
+    @asynccontextmanager
+    async def open(
+        self, *, lock: bool = True, now: Callable[[], datetime] = utc_now
+    ) -> AsyncIterator[Outbox]:
+        """Open the outbox, made and brought up to date where need be.
+
+        With `lock` no other process can open it so. Without, it is for reading beside the daemon:
+        nothing is made or changed, and what would write raises StoreError. `now` dates what is
+        stored.
+
+        Raises:
+            StoreLocked: another process has it; the message says which.
+            StoreError: it cannot be used; the message names the file, the remedy what to do.
+        """
+        # Late: SQLAlchemy is 0.2 s that `--help` and `check --offline` need not wait for.
+        from forwarder.store.outbox import open_outbox
+
+        async with open_outbox(self.path, lock=lock, now=now) as outbox:
+            yield outbox

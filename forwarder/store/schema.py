@@ -1,0 +1,188 @@
+"""The tables, and the steps that lead to them from every older version.
+
+Nothing here is SQLite's own but the names of three column types, so PostgreSQL needs no more than
+its own names for them.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    inspect,
+    select,
+    text,
+    update,
+)
+
+from forwarder.errors import StoreError
+
+TABLES: Final = MetaData()
+"""What the queries are built from; a test holds that `STEPS` lead exactly here."""
+
+SCHEMA = Table("schema_version", TABLES, Column("version", BigInteger, nullable=False))
+
+# One row. `last` is the last place that was given to an event, `forgotten` the last that pruning
+# has passed. Places come from here and not from a sequence of the database's: a sequence leaves
+# holes (so a backlog could only be counted row by row) and, on PostgreSQL, hands out places that
+# become visible in another order, which a reader would skip. This row's lock makes both impossible.
+PLACES = Table(
+    "places",
+    TABLES,
+    Column("last", BigInteger, nullable=False),
+    Column("forgotten", BigInteger, nullable=False),
+)
+
+# Times are epoch milliseconds. `body` is last, so that a large one is not read to get at the rest.
+# There is no index on `occurred_at`: ids begin with the time, so the unique index on them is one,
+# and new rows go to its end.
+EVENTS = Table(
+    "events",
+    TABLES,
+    Column("place", BigInteger, primary_key=True, autoincrement=False),
+    Column("event_id", Text, nullable=False, unique=True),
+    Column("source", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("occurred_at", BigInteger, nullable=False),
+    Column("stored_at", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+)
+
+CHECKPOINTS = Table(
+    "checkpoints",
+    TABLES,
+    Column("source", Text, primary_key=True),
+    Column("checkpoint", Text, nullable=False),
+    Column("stored", BigInteger, nullable=False),
+    Column("stored_at", BigInteger, nullable=False),
+)
+
+POSITIONS = Table(
+    "positions",
+    TABLES,
+    Column("sink", Text, primary_key=True),
+    Column("position", BigInteger, nullable=False),
+    Column("memo", Text, nullable=False),
+    Column("settled", BigInteger, nullable=False),
+    Column("buried", BigInteger, nullable=False),
+    Column("settled_at", BigInteger),
+)
+
+# `known_as` is the event's id or the digest of the record's bytes. Ids grow and are not used again.
+DEAD_LETTERS = Table(
+    "dead_letters",
+    TABLES,
+    Column("id", BigInteger, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("sink", Text, nullable=False),
+    Column("known_as", Text, nullable=False),
+    Column("event_id", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("attempts", BigInteger, nullable=False),
+    Column("first_seen_at", BigInteger, nullable=False),
+    Column("last_seen_at", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    UniqueConstraint("source", "sink", "known_as"),
+)
+
+NOTES = Table(
+    "notes",
+    TABLES,
+    Column("part", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("remedy", Text, nullable=False),
+    Column("since_at", BigInteger, nullable=False),
+)
+
+Steps = Sequence[Sequence[str]]
+STEPS: Final[Steps] = (
+    (
+        """create table schema_version (version {bigint} not null)""",
+        """insert into schema_version (version) values (0)""",
+        """create table places (last {bigint} not null, forgotten {bigint} not null)""",
+        """insert into places (last, forgotten) values (0, 0)""",
+        """create table events (
+            place {bigint} not null primary key, event_id text not null unique,
+            source text not null, kind text not null,
+            occurred_at {bigint} not null, stored_at {bigint} not null, body {blob} not null)""",
+        """create table checkpoints (
+            source text not null primary key, checkpoint text not null,
+            stored {bigint} not null, stored_at {bigint} not null)""",
+        """create table positions (
+            sink text not null primary key, position {bigint} not null, memo text not null,
+            settled {bigint} not null, buried {bigint} not null, settled_at {bigint})""",
+        """create table dead_letters (
+            id {identity}, source text not null, sink text not null,
+            known_as text not null, event_id text not null, reason text not null,
+            detail text not null, attempts {bigint} not null, first_seen_at {bigint} not null,
+            last_seen_at {bigint} not null, body {blob} not null,
+            unique (source, sink, known_as))""",
+        """create table notes (
+            part text not null primary key, state text not null, error text not null,
+            remedy text not null, since_at {bigint} not null)""",
+    ),
+)
+"""Step N leads from version N to N + 1. A step that was released never changes."""
+
+# SQLite keeps a table in the order of its key only where the type is spelled INTEGER (it holds
+# 64 bits all the same): https://sqlite.org/lang_createtable.html#rowid
+_TYPES: Final = {
+    "sqlite": {
+        "bigint": "integer",
+        "blob": "blob",
+        "identity": "integer not null primary key autoincrement",
+    }
+}
+
+
+def version(connection: Connection) -> int:
+    """Return the stored version, 0 for an empty database.
+
+    Raises:
+        StoreError: the tables are another program's.
+    """
+    tables = inspect(connection).get_table_names()
+    if SCHEMA.name in tables and PLACES.name in tables:
+        return int(connection.execute(select(SCHEMA.c.version)).scalar_one())
+    if tables:
+        raise StoreError(
+            f"another program's database: it has a table {min(tables)!r} and no version",
+            remedy="give the forwarder a file of its own ([store] url)",
+        )
+    return 0
+
+
+def refuse_newer(found: int, known: int) -> None:
+    """Raise StoreError where a later release has written the store."""
+    if found > known:
+        raise StoreError(
+            f"version {found} of the tables, and this release knows {known} at most:"
+            " a later release has written it",
+            remedy="run that release or a later one, or restore the backup from before the upgrade",
+        )
+
+
+def migrate(connection: Connection, steps: Steps = STEPS) -> int:
+    """Take every step that is missing, in the connection's transaction; return how many.
+
+    Raises:
+        StoreError: the tables are another program's, or a later release's.
+    """
+    found = version(connection)
+    refuse_newer(found, len(steps))
+    types = _TYPES[connection.dialect.name]
+    for step in steps[found:]:
+        for statement in step:
+            connection.execute(text(statement.format_map(types)))
+    if found < len(steps):
+        connection.execute(update(SCHEMA).values(version=len(steps)))
+    return len(steps) - found

@@ -1,0 +1,672 @@
+"""The Outbox contract: the one on SQL and its twin in memory pass it alike."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import get_args
+
+import anyio
+import msgspec
+import pytest
+from hypothesis import given, settings
+
+from forwarder.errors import Reason
+from forwarder.interfaces import Outbox
+from forwarder.model import (
+    Actor,
+    AffectedObject,
+    Attribute,
+    Batch,
+    Checkpoint,
+    DeadLetter,
+    Event,
+    EventFilter,
+    Receipt,
+    Rejection,
+    Unreadable,
+)
+from forwarder.store import StoreConfig
+from tests.fakes.events import BEGINNING, event, events, hostile_events, ids
+from tests.fakes.outbox import MemoryOutbox
+
+MARK = Checkpoint(BEGINNING, {"rescanned_at": "2026-01-02T03:04:05Z", "deep": [1, {"a": None}]})
+ROOM = 10_000_000
+EVERYTHING = EventFilter()
+TODAY = datetime(2026, 1, 10, tzinfo=UTC)
+
+
+class Clock:
+    """What the outbox takes the time from."""
+
+    def __init__(self) -> None:
+        self.at = TODAY
+
+    def __call__(self) -> datetime:
+        return self.at
+
+
+Opening = Callable[[Clock], AbstractAsyncContextManager[Outbox]]
+
+
+@asynccontextmanager
+async def in_memory(clock: Clock) -> AsyncIterator[Outbox]:
+    yield MemoryOutbox(now=clock)
+
+
+def on_sqlite(folder: Path) -> Opening:
+    return lambda clock: StoreConfig(url=f"sqlite:///{folder}/outbox.db").open(now=clock)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def outbox(
+    request: pytest.FixtureRequest, tmp_path: Path, clock: Clock
+) -> AsyncIterator[Outbox]:
+    opening = in_memory if request.param == "memory" else on_sqlite(tmp_path)
+    async with opening(clock) as opened:
+        yield opened
+
+
+async def stored(outbox: Outbox, wanted: EventFilter = EVERYTHING) -> list[str]:
+    return [each.event_id async for _, each in outbox.events(wanted)]
+
+
+async def letters(outbox: Outbox, sink: str | None = None) -> list[DeadLetter]:
+    return [letter async for letter in outbox.dead_letters(sink=sink)]
+
+
+async def taken(outbox: Outbox, sink: str, limit: int = 100) -> Batch:
+    batch = await outbox.read(sink, limit=limit, max_bytes=ROOM)
+    assert batch is not None
+    return batch
+
+
+async def settle_all(outbox: Outbox, sink: str) -> None:
+    while batch := await outbox.read(sink, limit=1000, max_bytes=ROOM):
+        await outbox.settle(sink, batch, Receipt())
+
+
+# -- append and checkpoint
+
+
+async def test_an_empty_outbox_knows_nothing(outbox: Outbox) -> None:
+    assert await outbox.checkpoint("bitbucket") is None
+    assert await outbox.read("splunk", limit=1, max_bytes=1) is None
+    assert await stored(outbox) == []
+    assert await letters(outbox) == []
+    assert await outbox.count_dead_letters() == {}
+
+
+async def test_events_come_back_as_they_were_stored_in_the_order_given(outbox: Outbox) -> None:
+    given_events = [event(3), event(1), event(2)]
+    assert await outbox.append("bitbucket", given_events, MARK) == 3
+    batch = await taken(outbox, "splunk")
+    assert list(batch.events) == given_events
+    assert list(batch.positions) == sorted(set(batch.positions))
+
+
+async def test_the_original_comes_back_byte_for_byte(outbox: Outbox) -> None:
+    original = b'{"b":1 , "a":"\\u00e9\xc3\xa9", "a":1e400,"n":' + b"9" * 400 + b"}"
+    await outbox.append("bitbucket", [event(1, original=msgspec.Raw(original))], MARK)
+    assert bytes((await taken(outbox, "splunk")).events[0].original) == original
+
+
+async def test_a_known_event_is_stored_once_and_left_as_it_is(outbox: Outbox) -> None:
+    await outbox.append("bitbucket", events(3), MARK)
+    again = [event(2, kind="other"), event(4), event(4, kind="twin"), event(1)]
+    assert await outbox.append("bitbucket", again, MARK) == 1
+    batch = await taken(outbox, "splunk")
+    assert ids(batch) == [each.event_id for each in events(4)]
+    assert {each.kind for each in batch.events} == {"hook.skipped"}
+
+
+async def test_thousands_of_events_go_in_at_once_and_again_without_effect(outbox: Outbox) -> None:
+    many = events(2345)
+    assert await outbox.append("bitbucket", many, MARK) == 2345
+    assert await outbox.append("bitbucket", many, MARK) == 0
+    assert await stored(outbox) == [each.event_id for each in many]
+
+
+async def test_a_thousand_twins_in_one_millisecond_are_all_kept(outbox: Outbox) -> None:
+    prefix = event(1).event_id[:12]
+    twins = [event(1, event_id=f"{prefix}{number:020x}") for number in range(1000)]
+    assert await outbox.append("bitbucket", twins, MARK) == 1000
+
+
+async def test_the_checkpoint_is_the_last_one_of_its_source(outbox: Outbox) -> None:
+    later = Checkpoint(BEGINNING + timedelta(days=1, microseconds=1))
+    await outbox.append("bitbucket", events(1), MARK)
+    await outbox.append("other", [], later)
+    assert await outbox.checkpoint("bitbucket") == MARK
+    assert await outbox.checkpoint("other") == later
+    await outbox.append("bitbucket", [], later)
+    assert await outbox.checkpoint("bitbucket") == later
+
+
+async def test_an_unreadable_record_becomes_one_dead_letter_however_often_it_is_read(
+    outbox: Outbox, clock: Clock
+) -> None:
+    record = Unreadable(b'{"timestamp":"\xff\x00', "no time")
+    await outbox.append("bitbucket", events(1), MARK, unreadable=[record, Unreadable(b"", "empty")])
+    clock.at += timedelta(hours=1)
+    await outbox.append("bitbucket", [], MARK, unreadable=[record])
+    found, empty = await letters(outbox)
+    assert (found.source, found.sink, found.event_id) == ("bitbucket", "", "")
+    assert (found.reason, found.detail, found.body) == ("unreadable", "no time", record.original)
+    assert found.first_seen_at == TODAY
+    assert found.last_seen_at == TODAY + timedelta(hours=1)
+    assert found.attempts == 2
+    assert empty.body == b""
+    assert await outbox.count_dead_letters() == {("", "unreadable"): 2}
+
+
+async def test_events_of_before_1970_and_of_the_far_future_are_kept(outbox: Outbox) -> None:
+    early = event(1, event_id="f" * 32, occurred_at=datetime(1, 1, 1, tzinfo=UTC))
+    late = event(2, occurred_at=datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC))
+    await outbox.append("bitbucket", [early, late], MARK)
+    assert (await taken(outbox, "splunk")).events == (early, late)
+    backlog = await outbox.backlog("splunk")
+    assert backlog.oldest_at == early.occurred_at
+
+
+# -- read
+
+
+async def test_a_batch_holds_no_more_events_than_asked_for(outbox: Outbox) -> None:
+    await outbox.append("bitbucket", events(5), MARK)
+    assert len(await taken(outbox, "splunk", limit=2)) == 2
+
+
+async def test_a_batch_holds_no_more_bytes_than_asked_for(outbox: Outbox) -> None:
+    await outbox.append("bitbucket", events(5), MARK)
+    size = len(msgspec.json.encode(event(1)))
+    batch = await outbox.read("splunk", limit=10, max_bytes=2 * size + size // 2)
+    assert batch is not None
+    assert ids(batch) == [each.event_id for each in events(2)]
+
+
+async def test_an_event_larger_than_a_batch_comes_alone(outbox: Outbox) -> None:
+    large = event(1, original=msgspec.Raw(b'"' + b"x" * 5_000_000 + b'"'))
+    await outbox.append("bitbucket", [large, event(2)], MARK)
+    batch = await outbox.read("splunk", limit=10, max_bytes=1)
+    assert batch is not None
+    assert batch.events == (large,)
+
+
+async def test_reading_again_gives_the_same_until_it_is_settled(outbox: Outbox) -> None:
+    await outbox.append("bitbucket", events(5), MARK)
+    assert await taken(outbox, "splunk") == await taken(outbox, "splunk")
+
+
+# -- settle
+
+
+async def test_each_sink_goes_on_where_it_has_settled(outbox: Outbox) -> None:
+    await outbox.append("bitbucket", events(5), MARK)
+    await outbox.settle("splunk", await taken(outbox, "splunk", limit=3), Receipt())
+    assert ids(await taken(outbox, "splunk")) == [event(4).event_id, event(5).event_id]
+    assert len(await taken(outbox, "file")) == 5
+
+
+async def test_what_is_refused_for_good_becomes_a_dead_letter(outbox: Outbox, clock: Clock) -> None:
+    await outbox.append("bitbucket", events(3), MARK)
+    refused = Rejection(event(2).event_id, "too_large", "over 1 MB")
+    await outbox.settle("splunk", await taken(outbox, "splunk"), Receipt((refused,)), attempts=4)
+    (letter,) = await letters(outbox)
+    assert letter == DeadLetter(
+        id=letter.id,
+        source="bitbucket",
+        sink="splunk",
+        event_id=event(2).event_id,
+        reason="too_large",
+        detail="over 1 MB",
+        attempts=4,
+        first_seen_at=TODAY,
+        last_seen_at=TODAY,
+        body=msgspec.json.encode(event(2)),
+    )
+    assert await outbox.count_dead_letters() == {("splunk", "too_large"): 1}
+    assert await outbox.read("splunk", limit=1, max_bytes=ROOM) is None
+
+
+async def test_settling_a_batch_twice_changes_nothing(outbox: Outbox) -> None:
+    await outbox.append("bitbucket", events(3), MARK)
+    batch = await taken(outbox, "splunk")
+    receipt = Receipt((Rejection(event(1).event_id, "refused", "no"),), memo={"length": 1})
+    await outbox.settle("splunk", batch, receipt)
+    before = await outbox.status(), await letters(outbox)
+    await outbox.settle("splunk", batch, Receipt(receipt.rejections, memo={"length": 2}))
+    assert (await outbox.status(), await letters(outbox)) == before
+    assert await outbox.memory("splunk").load() == {"length": 1}
+
+
+async def test_a_position_never_moves_back(outbox: Outbox) -> None:
+    await outbox.append("bitbucket", events(3), MARK)
+    batch = await taken(outbox, "splunk")
+    await outbox.settle("splunk", batch, Receipt())
+    await outbox.settle("splunk", batch.part(0, 1), Receipt())
+    assert (await outbox.backlog("splunk")).events == 0
+
+
+async def test_parts_of_a_batch_are_settled_one_after_the_other(outbox: Outbox) -> None:
+    await outbox.append("bitbucket", events(4), MARK)
+    batch = await taken(outbox, "splunk")
+    await outbox.settle("splunk", batch.part(0, 2), Receipt())
+    await outbox.settle("splunk", batch.part(2, 3), Receipt())
+    assert ids(await taken(outbox, "splunk")) == [event(4).event_id]
+
+
+async def test_a_rejection_of_a_stranger_changes_nothing(outbox: Outbox) -> None:
+    await outbox.append("bitbucket", events(2), MARK)
+    batch = await taken(outbox, "splunk")
+    with pytest.raises(ValueError, match="not in the batch"):
+        await outbox.settle("splunk", batch, Receipt((Rejection("0" * 32, "refused", "no"),)))
+    assert await taken(outbox, "splunk") == batch
+
+
+@pytest.mark.parametrize("reason", get_args(Reason))
+async def test_every_reason_is_kept_and_counted(outbox: Outbox, reason: Reason) -> None:
+    await outbox.append("bitbucket", events(1), MARK)
+    receipt = Receipt((Rejection(event(1).event_id, reason, "d"),))
+    await outbox.settle("splunk", await taken(outbox, "splunk"), receipt)
+    assert await outbox.count_dead_letters() == {("splunk", reason): 1}
+
+
+async def test_dead_letters_of_one_sink_come_alone_and_oldest_first(outbox: Outbox) -> None:
+    await outbox.append("bitbucket", events(120), MARK, unreadable=[Unreadable(b"?", "d")])
+    for sink in ("splunk", "file"):
+        batch = await taken(outbox, sink, limit=200)
+        receipt = Receipt(tuple(Rejection(each, "refused", "no") for each in ids(batch)))
+        await outbox.settle(sink, batch, receipt)
+    assert [x.event_id for x in await letters(outbox, "file")] == [x.event_id for x in events(120)]
+    everything = await letters(outbox)
+    assert len(everything) == 241
+    assert [letter.id for letter in everything] == sorted({letter.id for letter in everything})
+
+
+# -- backlog, register
+
+
+async def test_the_backlog_says_how_much_and_how_old(outbox: Outbox) -> None:
+    await outbox.register("splunk")
+    nothing = await outbox.backlog("splunk")
+    assert (nothing.events, nothing.oldest_at, nothing.newest_at) == (0, None, None)
+    await outbox.append("bitbucket", events(5), MARK)
+    batch = await taken(outbox, "splunk", limit=2)
+    await outbox.settle("splunk", batch, Receipt())
+    backlog = await outbox.backlog("splunk")
+    assert (backlog.position, backlog.events) == (batch.last, 3)
+    assert backlog.oldest_at == event(3).occurred_at
+    assert backlog.newest_at == event(5).occurred_at
+
+
+async def test_a_sink_starts_before_the_oldest_event_and_registering_again_moves_nothing(
+    outbox: Outbox,
+) -> None:
+    await outbox.append("bitbucket", events(3), MARK)
+    await outbox.register("splunk")
+    assert (await outbox.backlog("splunk")).events == 3
+    await settle_all(outbox, "splunk")
+    await outbox.register("splunk")
+    assert (await outbox.backlog("splunk")).events == 0
+
+
+# -- memory
+
+
+async def test_a_memo_is_kept_for_its_sink(outbox: Outbox) -> None:
+    memory = outbox.memory("file")
+    assert await memory.load() == {}
+    await memory.save({"length": 2**40, "name": "a\u0000é", "parts": [1, 2.5, None, True]})
+    assert await outbox.memory("file").load() == {
+        "length": 2**40,
+        "name": "a\u0000é",
+        "parts": [1, 2.5, None, True],
+    }
+    assert await outbox.memory("splunk").load() == {}
+
+
+async def test_a_receipts_memo_replaces_the_one_before_and_none_keeps_it(outbox: Outbox) -> None:
+    await outbox.append("bitbucket", events(3), MARK)
+    await outbox.memory("file").save({"length": 1, "part": 7})
+    await outbox.settle("file", await taken(outbox, "file", limit=1), Receipt(memo={"length": 2}))
+    assert await outbox.memory("file").load() == {"length": 2}
+    await outbox.settle("file", await taken(outbox, "file", limit=1), Receipt())
+    assert await outbox.memory("file").load() == {"length": 2}
+
+
+async def test_saving_a_memo_moves_no_position(outbox: Outbox) -> None:
+    await outbox.append("bitbucket", events(3), MARK)
+    await outbox.settle("file", await taken(outbox, "file", limit=2), Receipt())
+    await outbox.memory("file").save({"length": 1})
+    assert (await outbox.backlog("file")).events == 1
+
+
+# -- wait
+
+
+async def test_waiting_ends_at_once_where_something_lies_after_the_position(
+    outbox: Outbox,
+) -> None:
+    await outbox.append("bitbucket", events(1), MARK)
+    with anyio.fail_after(5):
+        await outbox.wait("splunk")
+
+
+async def test_waiting_ends_for_every_sink_when_something_is_appended(outbox: Outbox) -> None:
+    await outbox.append("bitbucket", events(1), MARK)
+    done: list[str] = []
+
+    async def wait_for(sink: str, *, task_status: anyio.abc.TaskStatus[None]) -> None:
+        await settle_all(outbox, sink)
+        task_status.started()
+        await outbox.wait(sink)
+        done.append(sink)
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            for sink in ("splunk", "file"):
+                await tasks.start(wait_for, sink)
+            assert done == []
+            await outbox.append("bitbucket", events(2), MARK)
+    assert sorted(done) == ["file", "splunk"]
+
+
+async def test_waiting_goes_on_while_nothing_new_is_appended(outbox: Outbox) -> None:
+    await outbox.append("bitbucket", events(1), MARK)
+    await settle_all(outbox, "splunk")
+    waiting = await _waits_through(
+        outbox,
+        lambda: outbox.append("bitbucket", events(1), MARK, unreadable=[Unreadable(b"", "")]),
+    )
+    assert waiting
+
+
+async def _waits_through(outbox: Outbox, act: Callable[[], Awaitable[object]]) -> bool:
+    """Say whether a sink still waits after `act` and several turns of the loop."""
+    done = anyio.Event()
+
+    async def wait() -> None:
+        await outbox.wait("splunk")
+        done.set()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wait)
+        await act()
+        for _ in range(3):
+            await outbox.backlog("splunk")
+        waits = not done.is_set()
+        tasks.cancel_scope.cancel()
+    return waits
+
+
+# -- events
+
+
+async def test_stored_events_come_with_their_places_and_go_on_after_one(outbox: Outbox) -> None:
+    await outbox.append("bitbucket", events(5), MARK)
+    found = [place_and_event async for place_and_event in outbox.events(EventFilter())]
+    assert [each for _, each in found] == events(5)
+    later = [each async for _, each in outbox.events(EventFilter(), after=found[2][0])]
+    assert later == [event(4), event(5)]
+    assert [each async for _, each in outbox.events(EventFilter(), after=found[4][0])] == []
+
+
+async def test_settled_events_are_still_there_to_be_read(outbox: Outbox) -> None:
+    await outbox.append("bitbucket", events(2), MARK)
+    await settle_all(outbox, "splunk")
+    assert len(await stored(outbox)) == 2
+
+
+async def test_since_is_inclusive_and_until_exclusive(outbox: Outbox) -> None:
+    await outbox.append("bitbucket", events(5), MARK)
+    wanted = EventFilter(since=event(2).occurred_at, until=event(4).occurred_at)
+    assert await stored(outbox, wanted) == [event(2).event_id, event(3).event_id]
+
+
+async def test_times_are_compared_to_the_microsecond(outbox: Outbox) -> None:
+    occurred_at = event(1).occurred_at + timedelta(microseconds=500)
+    await outbox.append("bitbucket", [event(1, occurred_at=occurred_at)], MARK)
+    tick = timedelta(microseconds=1)
+    assert len(await stored(outbox, EventFilter(since=occurred_at))) == 1
+    assert len(await stored(outbox, EventFilter(since=occurred_at + tick))) == 0
+    assert len(await stored(outbox, EventFilter(until=occurred_at + tick))) == 1
+    assert len(await stored(outbox, EventFilter(until=occurred_at))) == 0
+
+
+async def test_an_event_that_was_stored_late_is_found_by_its_own_time(outbox: Outbox) -> None:
+    await outbox.append("bitbucket", [event(1), event(3), event(2)], MARK)
+    wanted = EventFilter(since=event(2).occurred_at)
+    assert await stored(outbox, wanted) == [event(3).event_id, event(2).event_id]
+    wanted = EventFilter(since=event(2).occurred_at, until=event(3).occurred_at)
+    assert await stored(outbox, wanted) == [event(2).event_id]
+
+
+async def test_events_of_before_1970_are_found_by_their_time(outbox: Outbox) -> None:
+    year = [datetime(year, 1, 1, tzinfo=UTC) for year in (1969, 1970, 1971)]
+    old = event(1, occurred_at=year[0], event_id="fff8a9f77800" + "0" * 20)
+    await outbox.append("bitbucket", [event(2), old], MARK)
+    assert await stored(outbox, EventFilter(until=year[1])) == [old.event_id]
+    assert await stored(outbox, EventFilter(since=year[0], until=year[2])) == [old.event_id]
+    assert await stored(outbox, EventFilter(since=year[2])) == [event(2).event_id]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "numbers"),
+    [
+        (EventFilter(kinds=("hook.skipped",)), [1]),
+        (EventFilter(kinds=("HOOK.*",)), [1, 2]),
+        (EventFilter(kinds=("hook_*",)), []),
+        (EventFilter(kinds=("hook",)), []),
+        (EventFilter(kinds=("scan.started", "Hook.Blocked")), [2, 3]),
+        (EventFilter(actors=("ALICE",)), [1]),
+        (EventFilter(actors=("alice", "bob")), [1, 2]),
+        (EventFilter(actors=("",)), [3]),
+        (EventFilter(projects=("sec",)), [1, 2]),
+        (EventFilter(projects=("OPS",)), [3]),
+        (EventFilter(projects=("payments",)), []),
+        (EventFilter(repositories=("payments",)), [1, 3]),
+        (EventFilter(repositories=("SEC/payments",)), [1]),
+        (EventFilter(repositories=("sec/Vault",)), [2]),
+        (EventFilter(repositories=("OPS/payments",)), [3]),
+        (EventFilter(repositories=("SEC",)), []),
+        (EventFilter(projects=("SEC",), repositories=("payments",), actors=("bob",)), []),
+    ],
+)
+async def test_events_are_found_by_kind_actor_project_and_repository(
+    outbox: Outbox, wanted: EventFilter, numbers: list[int]
+) -> None:
+    project = AffectedObject(type="PROJECT", name="SEC", id="2")
+    first = event(1)
+    second = event(
+        2,
+        kind="hook.blocked",
+        actor=Actor(name="bob"),
+        objects=(project, AffectedObject(type="REPOSITORY", name="vault")),
+        attributes=(),
+    )
+    third = event(
+        3,
+        kind="scan.started",
+        actor=None,
+        objects=(),
+        attributes=(Attribute(name="target", value="OPS/payments"),),
+    )
+    await outbox.append("bitbucket", [first, second, third], MARK)
+    assert await stored(outbox, wanted) == [event(number).event_id for number in numbers]
+
+
+# -- prune
+
+
+async def test_what_every_sink_has_settled_is_forgotten_once_it_is_old(
+    outbox: Outbox, clock: Clock
+) -> None:
+    await outbox.append("bitbucket", events(3), MARK)
+    clock.at += timedelta(days=30)
+    await outbox.append("bitbucket", events(2, first=4), MARK)
+    await settle_all(outbox, "splunk")
+    assert await outbox.prune(stored_before=clock.at, sinks=["splunk"]) == 3
+    assert await outbox.prune(stored_before=clock.at, sinks=["splunk"]) == 0
+    assert await stored(outbox) == [event(4).event_id, event(5).event_id]
+
+
+async def test_what_one_sink_still_owes_stays(outbox: Outbox) -> None:
+    await outbox.append("bitbucket", events(3), MARK)
+    await settle_all(outbox, "splunk")
+    await outbox.settle("file", await taken(outbox, "file", limit=1), Receipt())
+    later = TODAY + timedelta(days=1)
+    assert await outbox.prune(stored_before=later, sinks=["splunk", "file", "new"]) == 0
+    assert await outbox.prune(stored_before=later, sinks=["splunk", "file"]) == 1
+    assert ids(await taken(outbox, "file")) == [event(2).event_id, event(3).event_id]
+
+
+async def test_a_sink_that_is_no_longer_configured_holds_nothing_back(outbox: Outbox) -> None:
+    await outbox.append("bitbucket", events(3), MARK)
+    await outbox.settle("gone", await taken(outbox, "gone", limit=1), Receipt(memo={"a": 1}))
+    await settle_all(outbox, "splunk")
+    assert await outbox.prune(stored_before=TODAY + timedelta(days=1), sinks=["splunk"]) == 3
+    assert await outbox.memory("gone").load() == {"a": 1}
+    assert await outbox.backlog("gone") == (await outbox.backlog("gone"))
+    assert (await outbox.backlog("gone")).events == 0
+
+
+async def test_an_event_that_lies_in_the_future_is_kept_until_it_is_old(
+    outbox: Outbox, clock: Clock
+) -> None:
+    future = event(2, occurred_at=TODAY + timedelta(days=365))
+    await outbox.append("bitbucket", [event(1), future, event(3)], MARK)
+    await settle_all(outbox, "splunk")
+    clock.at += timedelta(days=1)
+    assert await outbox.prune(stored_before=clock.at, sinks=["splunk"]) == 2
+    assert await stored(outbox) == [future.event_id]
+    backlog = await outbox.backlog("a new sink")
+    assert (backlog.events, backlog.oldest_at) == (1, future.occurred_at)
+    assert await outbox.append("bitbucket", [future], MARK) == 0
+
+
+async def test_a_clock_that_had_jumped_ahead_keeps_nothing_later_from_being_forgotten(
+    outbox: Outbox, clock: Clock
+) -> None:
+    clock.at = TODAY + timedelta(days=3650)
+    await outbox.append("bitbucket", events(1), MARK)
+    clock.at = TODAY
+    await outbox.append("bitbucket", events(1, first=2), MARK)
+    await settle_all(outbox, "splunk")
+    clock.at += timedelta(days=1)
+    assert await outbox.prune(stored_before=clock.at, sinks=["splunk"]) == 1
+    assert await stored(outbox) == [event(1).event_id]
+
+
+async def test_places_are_never_given_twice_even_when_all_is_forgotten(outbox: Outbox) -> None:
+    await outbox.append("bitbucket", events(3), MARK)
+    last = (await taken(outbox, "splunk")).last
+    await settle_all(outbox, "splunk")
+    assert await outbox.prune(stored_before=TODAY + timedelta(days=1), sinks=["splunk"]) == 3
+    assert await outbox.append("bitbucket", events(1, first=4), MARK) == 1
+    assert (await taken(outbox, "splunk")).first > last
+    assert (await outbox.backlog("splunk")).events == 1
+
+
+async def test_dead_letters_outlive_their_events(outbox: Outbox) -> None:
+    await outbox.append("bitbucket", events(1), MARK)
+    receipt = Receipt((Rejection(event(1).event_id, "refused", "no"),))
+    await outbox.settle("splunk", await taken(outbox, "splunk"), receipt)
+    assert await outbox.prune(stored_before=TODAY + timedelta(days=1), sinks=["splunk"]) == 1
+    assert len(await letters(outbox)) == 1
+
+
+async def test_repeated_pruning_forgets_all_of_many(outbox: Outbox) -> None:
+    await outbox.append("bitbucket", events(5000), MARK)
+    await settle_all(outbox, "splunk")
+    forgotten = 0
+    while count := await outbox.prune(stored_before=TODAY + timedelta(days=1), sinks=["splunk"]):
+        forgotten += count
+    assert forgotten == 5000
+    assert await stored(outbox) == []
+
+
+# -- status
+
+
+async def test_the_status_says_what_is_known_of_every_source_and_sink(
+    outbox: Outbox, clock: Clock
+) -> None:
+    await outbox.append("bitbucket", events(3), MARK)
+    await outbox.register("file")
+    receipt = Receipt((Rejection(event(2).event_id, "refused", "no"),))
+    await outbox.settle("splunk", await taken(outbox, "splunk", limit=2), receipt)
+    status = await outbox.status()
+    assert set(status.sources) == {"bitbucket"}
+    source = status.sources["bitbucket"]
+    assert (source.checkpoint, source.stored, source.stored_at) == (MARK, 3, TODAY)
+    assert set(status.sinks) == {"file", "splunk"}
+    splunk = status.sinks["splunk"]
+    assert (splunk.settled, splunk.buried, splunk.settled_at) == (1, 1, TODAY)
+    assert splunk.backlog == await outbox.backlog("splunk")
+    assert status.sinks["file"].settled_at is None
+    assert status.dead_letters == {("splunk", "refused"): 1}
+
+
+async def test_a_note_says_how_a_part_is_and_since_when(outbox: Outbox, clock: Clock) -> None:
+    await outbox.append("bitbucket", [], MARK)
+    await outbox.note("sources.bitbucket", state="paused", error="401", remedy="mend the token")
+    await outbox.note("sinks.never.sent", state="retrying", error="first")
+    clock.at += timedelta(hours=1)
+    await outbox.note("sinks.never.sent", state="retrying", error="second")
+    status = await outbox.status()
+    paused = status.sources["bitbucket"].note
+    assert paused is not None
+    assert (paused.state, paused.error, paused.remedy, paused.since_at) == (
+        "paused",
+        "401",
+        "mend the token",
+        TODAY,
+    )
+    retrying = status.sinks["never.sent"].note
+    assert retrying is not None
+    assert (retrying.error, retrying.since_at) == ("second", TODAY)
+    await outbox.note("sinks.never.sent", state="running")
+    running = (await outbox.status()).sinks["never.sent"].note
+    assert running is not None
+    assert (running.state, running.error, running.since_at) == ("running", "", clock.at)
+
+
+async def test_the_size_grows_with_what_is_stored(outbox: Outbox) -> None:
+    before = await outbox.size()
+    await outbox.append("bitbucket", events(1000), MARK)
+    assert await outbox.size() > before + 900_000
+    assert (await outbox.status()).size == await outbox.size()
+
+
+# -- hostile content
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_whatever_an_event_holds_comes_back_and_is_buried_unchanged(
+    kind: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    @settings(deadline=None, derandomize=True, max_examples=30)
+    @given(hostile_events())
+    def holds(hostile: Event) -> None:
+        anyio.run(_round_trip, kind, tmp_path_factory.mktemp("hostile"), hostile)
+
+    holds()
+
+
+async def _round_trip(kind: str, folder: Path, hostile: Event) -> None:
+    opening = in_memory if kind == "memory" else on_sqlite(folder)
+    async with opening(Clock()) as outbox:
+        assert await outbox.append(hostile.source, [hostile], MARK) == 1
+        batch = await taken(outbox, "splunk")
+        assert batch.events == (hostile,)
+        receipt = Receipt((Rejection(hostile.event_id, "malformed", hostile.action),))
+        await outbox.settle("splunk", batch, receipt)
+        (letter,) = await letters(outbox)
+        assert msgspec.json.decode(letter.body, type=Event) == hostile
+        assert letter.detail == hostile.action
