@@ -1,1 +1,41 @@
-"""One verb, one file."""
+"""One verb, one file; this is the catalogue."""
+
+from typing import Annotated
+
+import typer
+
+from forwarder import __version__
+from forwarder.cli import config
+from forwarder.cli.check import check
+from forwarder.cli.events import events
+from forwarder.cli.run import run
+from forwarder.cli.status import status
+
+app = typer.Typer(
+    name="soteri-forwarder",
+    help="Forwards Soteri's audit events from Bitbucket Data Center, losing none.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for verb in (run, check, status, events):
+    app.command()(verb)
+app.add_typer(config.app, name="config")
+
+
+def _version(wanted: bool) -> None:  # noqa: FBT001  typer's signature
+    if wanted:
+        typer.echo(f"soteri-forwarder {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Forward Soteri's audit events from Bitbucket Data Center, losing none."""

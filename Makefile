@@ -1,0 +1,38 @@
+# Two commands matter: `make demo` and `make test`. Both make their own environment in .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test check bench requirements clean
+
+demo: .venv/runtime  ## Bitbucket, forwarder and a file, all on this machine, in under a minute
+	$(BIN)/python -m forwarder demo $(ARGS)
+
+test: .venv/tests  ## everything: linters, types, arrows, every test, every interpreter found
+	tests/run.sh
+
+check: .venv/tests  ## what is quick: linters, types, arrows, unit and contract tests
+	tests/run.sh quick
+
+bench: .venv/tests  ## figures as JSON; see docs/performance.md
+	$(BIN)/python -m tests.bench $(ARGS)
+
+requirements:  ## pin again, hashed and without the name of any index
+	tests/pin.sh
+
+clean:
+	rm -rf .venv .venvs .tools .bench .demo dist .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+	  || { echo "Python 3.11, 3.12 or 3.13 is needed: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/runtime: .venv/bin/python deploy/requirements.txt
+	$(PIP) --require-hashes -r deploy/requirements.txt
+	touch $@
+
+.venv/tests: .venv/runtime tests/requirements.txt pyproject.toml
+	$(PIP) --require-hashes -r tests/requirements.txt
+	$(PIP) --no-deps --no-build-isolation --editable .
+	touch $@

@@ -1,0 +1,91 @@
+"""`events`: what the outbox holds, delivered or not."""
+
+import sys
+from typing import Annotated
+
+import anyio
+import typer
+
+from forwarder.cli.listing import Output, listing
+from forwarder.cli.terminal import ConfigOption, loaded, parse_time
+from forwarder.config import Config
+from forwarder.model import EventFilter
+
+Kinds = Annotated[
+    list[str] | None, typer.Option("--kind", help='Such as "hook.skipped" or "hook.*".')
+]
+Actors = Annotated[list[str] | None, typer.Option("--actor", help="A user's name.")]
+Projects = Annotated[list[str] | None, typer.Option("--project", help="A project's key.")]
+Repositories = Annotated[
+    list[str] | None, typer.Option("--repository", help='A slug, or "KEY/slug".')
+]
+Since = Annotated[str | None, typer.Option("--since", help='A time, or how long ago: "24h".')]
+Until = Annotated[str | None, typer.Option("--until", help="A time, or how long ago; exclusive.")]
+Format = Annotated[
+    Output | None,
+    typer.Option("--output", "-o", help="By default a table on a terminal, JSON in a pipe."),
+]
+
+
+def events(
+    config: ConfigOption = None,
+    *,
+    since: Since = None,
+    until: Until = None,
+    kind: Kinds = None,
+    actor: Actors = None,
+    project: Projects = None,
+    repository: Repositories = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with what comes, until stopped.")
+    ] = False,
+    output: Format = None,
+) -> None:
+    """Show stored events, oldest first. Options of one kind widen, options of two kinds narrow.
+
+    Examples:
+
+      soteri-forwarder events --since 24h --kind 'hook.*'
+
+      soteri-forwarder events --repository SEC/payments --output csv > payments.csv
+
+      soteri-forwarder events --follow
+    """
+    wanted = event_filter(since, until, kind, actor, project, repository)
+    configuration = loaded(config)
+    anyio.run(lambda: _list(configuration, wanted, follow=follow, output=output))
+
+
+def event_filter(
+    since: str | None,
+    until: str | None,
+    kinds: list[str] | None,
+    actors: list[str] | None,
+    projects: list[str] | None,
+    repositories: list[str] | None,
+) -> EventFilter:
+    """Return what the options ask for."""
+    return EventFilter(
+        since=parse_time(since) if since else None,
+        until=parse_time(until) if until else None,
+        kinds=tuple(kinds or ()),
+        actors=tuple(actors or ()),
+        projects=tuple(projects or ()),
+        repositories=tuple(repositories or ()),
+    )
+
+
+async def _list(
+    config: Config, wanted: EventFilter, *, follow: bool, output: Output | None
+) -> None:
+    async with config.store.open(lock=False) as outbox:
+        with listing(output) as lines:
+            after = 0
+            while True:
+                async for place, event in outbox.events(wanted, after=after):
+                    lines.add(event)
+                    after = place
+                if not follow:
+                    return
+                sys.stdout.flush()
+                await anyio.sleep(1.0)

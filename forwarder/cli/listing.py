@@ -1,0 +1,143 @@
+"""Events for people and their tools: a table, JSON lines or CSV."""
+
+import csv
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, Literal, Protocol, TextIO
+
+from rich.text import Text
+
+from forwarder.cli.terminal import out, shown
+from forwarder.formats import FORMATS
+from forwarder.model import Event, Severity
+
+Output = Literal["table", "json", "csv"]
+COLUMNS: Final = (
+    "time",
+    "event_id",
+    "kind",
+    "severity",
+    "category",
+    "action",
+    "actor",
+    "address",
+    "objects",
+    "changes",
+    "attributes",
+    "node",
+)
+_COLOURS: Final[dict[Severity, str]] = {
+    "info": "dim",
+    "low": "cyan",
+    "medium": "yellow",
+    "high": "red",
+    "critical": "bold red",
+}
+
+
+class Listing(Protocol):
+    """Something that takes events one by one."""
+
+    def add(self, event: Event) -> None:
+        """Write one event."""
+        ...
+
+
+class TableListing:
+    """One line an event, in columns, coloured by severity where the terminal can."""
+
+    def __init__(self) -> None:
+        self._begun = False
+
+    def add(self, event: Event) -> None:
+        """Print the event; the heading comes before the first."""
+        if not self._begun:
+            out.print(Text(_line("TIME", "SEVERITY", "KIND", "ACTOR", "WHERE", "ACTION"), "bold"))
+            self._begun = True
+        line = _line(
+            f"{event.occurred_at:%Y-%m-%d %H:%M:%S}",
+            event.severity,
+            event.kind,
+            (event.actor.name if event.actor else None) or "-",
+            where(event) or "-",
+            event.action,
+        )
+        out.print(Text(_plain(line), _COLOURS[event.severity]), no_wrap=True, overflow="ellipsis")
+
+
+class JsonListing:
+    """The `json` format, a line an event."""
+
+    def __init__(self, target: TextIO) -> None:
+        self._target = target
+
+    def add(self, event: Event) -> None:
+        """Write the event."""
+        self._target.write(FORMATS["json"].encode(event).decode() + "\n")
+
+
+class CsvListing:
+    """RFC 4180 with a heading.
+
+    A cell that a spreadsheet would run as a formula gets an apostrophe in front: what strangers
+    wrote into a branch name must not run on an auditor's machine (OWASP, "CSV Injection").
+    """
+
+    def __init__(self, target: TextIO) -> None:
+        self._writer = csv.writer(target)
+        self._writer.writerow(COLUMNS)
+
+    def add(self, event: Event) -> None:
+        """Write the event as one row."""
+        self._writer.writerow([_harmless(cell) for cell in _cells(event)])
+
+
+@contextmanager
+def listing(output: Output | None, path: Path | None = None) -> Iterator[Listing]:
+    """Yield a listing to `path` or stdout; unsaid, a terminal gets a table, a pipe JSON lines."""
+    if path is not None:
+        with path.open("w", encoding="utf-8", newline="") as target:
+            yield CsvListing(target) if output == "csv" else JsonListing(target)
+        return
+    chosen = output or ("table" if out.is_terminal else "json")
+    if chosen == "table":
+        yield TableListing()
+        return
+    sys.stdout.reconfigure(encoding="utf-8", newline="")  # type: ignore[union-attr]
+    yield CsvListing(sys.stdout) if chosen == "csv" else JsonListing(sys.stdout)
+    sys.stdout.flush()
+
+
+def where(event: Event) -> str:
+    """Return the affected objects in short: ``SEC/payments``, or their names."""
+    return "/".join(each.name or each.id or "?" for each in event.objects)
+
+
+def _line(time: str, severity: str, kind: str, actor: str, place: str, action: str) -> str:
+    return f"{time:19}  {severity:8}  {kind:32}  {actor:16}  {place:28}  {action}"
+
+
+def _plain(text: str) -> str:
+    return shown(text).replace("\\[", "[")
+
+
+def _cells(event: Event) -> Iterable[str]:
+    actor = event.actor
+    yield event.occurred_at.isoformat(timespec="milliseconds")
+    yield event.event_id
+    yield event.kind
+    yield event.severity
+    yield event.category
+    yield event.action
+    yield (actor.name or actor.id or "") if actor else ""
+    yield event.address or ""
+    yield "; ".join(f"{o.type or '?'} {o.name or o.id or '?'}" for o in event.objects)
+    yield "; ".join(f"{c.key}: {c.from_ or ''} -> {c.to or ''}" for c in event.changes)
+    yield "; ".join(f"{a.name}: {a.value or ''}" for a in event.attributes)
+    yield event.node or ""
+
+
+def _harmless(cell: str) -> str:
+    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell

@@ -1,0 +1,58 @@
+"""`run`: the daemon; with `--once`, everything there is and then the end."""
+
+import sys
+from typing import Annotated
+
+import anyio
+import typer
+
+from forwarder.cli.terminal import (
+    ACCESS,
+    INCOMPLETE,
+    ConfigOption,
+    err,
+    loaded,
+    shown,
+)
+from forwarder.options import parse_duration
+
+
+def run(
+    config: ConfigOption = None,
+    *,
+    once: Annotated[
+        bool, typer.Option("--once", help="Read until caught up, deliver everything, and end.")
+    ] = False,
+    timeout: Annotated[
+        str, typer.Option("--timeout", help="With --once: give up after so long.")
+    ] = "15m",
+) -> None:
+    """Forward audit events until stopped (SIGTERM, Ctrl-C); SIGHUP reopens files.
+
+    With --once: exits 0 when everything is read and delivered, 1 when something is still owed
+    (and says what), 77 when that is because access is refused.
+
+    Examples:
+
+      soteri-forwarder run
+
+      soteri-forwarder run --config ./config.toml
+
+      soteri-forwarder run --once --timeout 10m
+    """
+    from forwarder import app
+
+    configuration = loaded(config)
+    configuration.log.apply()
+    if not once:
+        anyio.run(app.run, configuration)
+        return
+    try:
+        deadline = parse_duration(timeout)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--timeout") from error
+    owed, denied = anyio.run(lambda: app.run_once(configuration, deadline=deadline))
+    for line in owed:
+        err.print(f"[red]owed:[/] {shown(line)}")
+    if owed:
+        sys.exit(ACCESS if denied else INCOMPLETE)

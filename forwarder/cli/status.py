@@ -1,0 +1,90 @@
+"""`status`: how it is, from the store alone, so that it answers whether or not a daemon runs."""
+
+import sys
+from datetime import UTC, datetime
+from typing import Annotated
+
+import anyio
+import msgspec
+import typer
+from rich.table import Table
+
+from forwarder.cli.terminal import INCOMPLETE, ConfigOption, ago, err, loaded, out, shown, span
+from forwarder.config import Config
+from forwarder.model import Status
+
+_COLOURS = {"running": "green", "retrying": "yellow", "paused": "red"}
+
+
+def status(
+    config: ConfigOption = None,
+    *,
+    json: Annotated[bool, typer.Option("--json", help="For machines: one JSON object.")] = False,
+) -> None:
+    """Show marks, backlogs, lags, last errors and dead letters.
+
+    Exits 0 when all is well, 1 when a source or sink is in trouble or no daemon runs.
+
+    Examples:
+
+      soteri-forwarder status
+
+      soteri-forwarder status --json | jq '.sinks[] | {name, backlog_events}'
+    """
+    found = anyio.run(_read, loaded(config))
+    if json:
+        sys.stdout.buffer.write(msgspec.json.encode(found) + b"\n")
+    else:
+        _show(found)
+    troubled = any(part.state != "running" for part in (*found.sources, *found.sinks))
+    sys.exit(INCOMPLETE if troubled or not found.running else 0)
+
+
+async def _read(config: Config) -> Status:
+    from forwarder.app import stored_status
+
+    running = config.store.in_use()
+    async with config.store.open(lock=False) as outbox:
+        return msgspec.structs.replace(await stored_status(config, outbox), running=running)
+
+
+def _show(found: Status) -> None:
+    now = datetime.now(UTC)
+    word = "[green]running[/]" if found.running else "[red]not running[/]"
+    out.print(f"soteri-forwarder {found.version}, {word}, store {found.store_bytes / 1e6:.1f} MB")
+    sources = Table("source", "state", "mark", "stored", "last event stored")
+    for source in found.sources:
+        sources.add_row(
+            source.name,
+            _state(source.state),
+            f"{source.mark:%Y-%m-%d %H:%M:%S}Z ({ago(source.mark, now=now)})"
+            if source.mark
+            else "none yet",
+            f"{source.events_stored:,}",
+            ago(source.stored_at, now=now),
+        )
+    sinks = Table("sink", "state", "backlog", "lag", "sent", "dead letters", "last sent")
+    for sink in found.sinks:
+        sinks.add_row(
+            sink.name,
+            _state(sink.state),
+            f"{sink.backlog_events:,}",
+            span(sink.lag_seconds) if sink.backlog_events else "none",
+            f"{sink.events_sent:,}",
+            f"[red]{sink.dead_letters:,}[/]" if sink.dead_letters else "0",
+            ago(sink.sent_at, now=now),
+        )
+    out.print(sources)
+    out.print(sinks)
+    for part in (*found.sources, *found.sinks):
+        if part.error:
+            since = ago(part.since_at, now=now)
+            err.print(f"[red]{part.name}[/] {part.state} since {since}: {shown(part.error)}")
+        if part.remedy:
+            err.print(f"  [bold]remedy:[/] {shown(part.remedy)}")
+    if found.unreadable_records:
+        err.print(f"[red]{found.unreadable_records:,}[/] records could not be read: dead letters")
+
+
+def _state(word: str) -> str:
+    return f"[{_COLOURS.get(word, 'dim')}]{word}[/]"

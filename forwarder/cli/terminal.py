@@ -1,0 +1,134 @@
+"""What every verb shares: where it prints, how it reads times, what it exits with."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+
+from forwarder.config import Config, load
+from forwarder.errors import (
+    AccessError,
+    ConfigError,
+    ForwarderError,
+    StoreError,
+    TransientError,
+)
+from forwarder.options import parse_duration
+
+OK: Final = 0
+INCOMPLETE: Final = 1
+USAGE: Final = 2
+STORE: Final = 74  # EX_IOERR of sysexits.h
+ACCESS: Final = 77  # EX_NOPERM
+CONFIG: Final = 78  # EX_CONFIG
+
+out: Final = Console(soft_wrap=True, highlight=False)
+err: Final = Console(stderr=True, soft_wrap=True, highlight=False)
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        help="The configuration file; else FORWARDER_CONFIG, else "
+        "/etc/soteri-forwarder/config.toml.",
+        show_default=False,
+    ),
+]
+
+
+def loaded(path: Path | None) -> Config:
+    """Return the configuration; its warnings go to stderr.
+
+    Raises:
+        ConfigError: with every problem at once.
+    """
+    config = load(path, os.environ)
+    for warning in config.warnings:
+        err.print(f"[yellow]warning:[/] {shown(warning)}")
+    return config
+
+
+@contextmanager
+def exit_codes() -> Iterator[None]:
+    """Turn our errors into one clear message and the exit code that belongs to them."""
+    try:
+        yield
+    except ConfigError as error:
+        for problem in error.problems:
+            err.print(f"[red]error:[/] {shown(problem)}")
+        sys.exit(CONFIG)
+    except ForwarderError as error:
+        err.print(f"[red]error:[/] {shown(str(error))}")
+        if error.remedy:
+            err.print(f"  [bold]remedy:[/] {shown(error.remedy)}")
+        sys.exit(exit_code(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our pipe has gone, as `head` does; nothing is wrong.
+        sys.stderr.close()
+        sys.exit(OK)
+
+
+def exit_code(error: Exception) -> int:
+    """Return the exit code for `error` (DESIGN: sysexits, which systemd knows)."""
+    codes = {
+        ConfigError: CONFIG,
+        AccessError: ACCESS,
+        StoreError: STORE,
+        TransientError: INCOMPLETE,
+    }
+    return next((code for kind, code in codes.items() if isinstance(error, kind)), INCOMPLETE)
+
+
+def shown(text: str) -> str:
+    """Return `text` so that it is only text on a terminal: no control characters, no markup.
+
+    Event text is written by strangers: an escape sequence in a commit message must not move the
+    cursor of whoever reads the log.
+    """
+    plain = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return plain.replace("[", "\\[")
+
+
+def parse_time(text: str) -> datetime:
+    """Return an aware UTC time for ``2026-11-22``, ``2026-11-22T10:00:00Z`` or ``24h`` (ago).
+
+    Raises:
+        typer.BadParameter: none of these.
+    """
+    try:
+        return datetime.now(UTC) - timedelta(seconds=parse_duration(text))
+    except (ValueError, OverflowError):
+        pass
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(
+            f'"{text}" is not a time: write "2026-11-22", "2026-11-22T10:00:00Z", '
+            'or how long ago: "24h", "7d"'
+        ) from None
+    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def ago(at: datetime | None, *, now: datetime) -> str:
+    """Return how long ago `at` was, in the largest unit that says it: ``42 s``, ``3.5 h``."""
+    if at is None:
+        return "never"
+    seconds = (now - at).total_seconds()
+    return f"{span(seconds)} ago" if seconds >= 0 else f"in {span(-seconds)}"
+
+
+def span(seconds: float) -> str:
+    """Return a duration for people: ``0.2 s``, ``42 s``, ``3.5 h``, ``12 d``."""
+    for unit, size in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s"

@@ -1,0 +1,8 @@
+#!/bin/sh
+# Pins deploy/requirements.txt and tests/requirements.txt again: hashed, for every supported Python,
+# without the name of any index. Needs uv on the PATH.
+set -eu
+cd "$(dirname "$0")/.."
+pin() { uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade "$1" --output-file "$2"; }
+pin pyproject.toml deploy/requirements.txt
+pin tests/requirements.in tests/requirements.txt
