@@ -19,7 +19,7 @@ def print_schema() -> None:
     A file that begins with "#:schema ./soteri-forwarder.schema.json" is checked and completed
     while it is written, by editors that know TOML (Even Better TOML, taplo).
 
-    Example:
+    Examples:
 
       soteri-forwarder config schema > soteri-forwarder.schema.json
     """

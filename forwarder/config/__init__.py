@@ -50,8 +50,8 @@ def load(
     """Return the configuration: environment over secrets directories over the TOML file.
 
     The file is `path`, or FORWARDER_CONFIG's, or `default_file` if that exists; without any, all
-    must come from the environment. `environ` is the process's own if not given. Values of type `Secret` that were given as files are read now,
-    to be sure, and again whenever they change.
+    must come from the environment. `environ` is the process's own if not given. Values of type
+    `Secret` that were given as files are read now, to be sure, and again whenever they change.
 
     Raises:
         ConfigError: with one line for each mistake, all of them, and no secret in any.
@@ -64,9 +64,7 @@ def load(
     )
     loading = _Loading(written)
     parts = loading.parts()
-    warnings: list[str] = []
-    for finding in checks.findings(parts, loading.reporter):
-        (warnings if finding.harmless else loading.problems).append(finding.line)
+    warnings = loading.check(parts)
     if loading.problems:
         raise ConfigError(loading.problems)
     sections: dict[str, Any] = {section: {} for section in layers.NAMED}
@@ -86,6 +84,7 @@ class _Loading:
         self.reporter = problems.Reporter(written)
         self.problems: list[str] = []
         self.classes: dict[Where, type[Options]] = {}
+        self.strange = list(written.strange)
 
     def parts(self) -> dict[Where, Options]:
         """Return the tables that are well in themselves, by where they stand."""
@@ -99,8 +98,20 @@ class _Loading:
                 parts[where] = table.model_validate(tables.typed(table, self.written, where))
             except ValidationError as error:
                 self.problems += self.reporter.refusals(table, where, error)
-        self.problems += problems.strange_variables(self.written.strange, self.classes)
+        self.problems += problems.strange_variables(self.strange, self.classes)
         return parts
+
+    def check(self, parts: Mapping[Where, Options]) -> list[str]:
+        """Look at `parts` together; return what is only a warning."""
+        warnings: list[str] = []
+        for finding in checks.findings(self.classes, parts, self.written):
+            line = self.reporter.say(finding.where, finding.problem)
+            place = line.removesuffix(finding.problem)
+            if finding.harmless:
+                warnings.append(line)
+            elif not any(known.startswith(place) for known in self.problems):
+                self.problems.append(line)
+        return warnings
 
     def _sections(self) -> None:
         for where in self.written.leaves:
@@ -135,9 +146,13 @@ class _Loading:
                 self.classes[where] = table
 
     def _table(self, where: Where, names: list[str]) -> type[Options] | None:
-        section, name = where
-        if where in self.written.leaves and self.written.leaves[where].value != {}:
-            self.problems.append(self.reporter.say(where, f"must be a table: [{section}.{name}]"))
+        section, _ = where
+        bare = self.written.leaves.get(where)
+        if bare and bare.layer == "variable":
+            self.strange.append(bare.place)  # FORWARDER_SINKS__SPLUNK_TOKEN
+            return None
+        if bare and bare.value != {}:
+            self.problems.append(self.reporter.say(where, f"must be a table: [{'.'.join(where)}]"))
             return None
         known = tables.known_types(section)
         leaf = self.written.leaves.get((*where, "type"))

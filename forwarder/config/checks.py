@@ -1,70 +1,103 @@
 """What no table can see alone: two sinks and one file, a source and the store's retention."""
 
+import stat
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
-from forwarder.config.layers import Where
-from forwarder.config.problems import Reporter, did_you_mean_or_known
+from forwarder.config.layers import NAMED, Where, Written
+from forwarder.config.problems import did_you_mean_or_known
 from forwarder.formats import FORMATS
-from forwarder.options import Options, TlsOptions, extension, extensions
+from forwarder.options import Options, extension, extensions
+
+_NOBODY: Final = object()
 
 
 class Finding(NamedTuple):
-    """One line; `harmless` is for the log, not a reason to refuse."""
+    """What is the matter with the value at `where`; `harmless` is for the log, not a refusal."""
 
-    line: str
+    where: Where
+    problem: str
     harmless: bool = False
 
 
-def findings(parts: Mapping[Where, Options], reporter: Reporter) -> Iterator[Finding]:
-    """Yield what is wrong, or risky, among tables that are each well in themselves."""
-    yield from _one_path_each(parts, reporter)
-    for where, part in parts.items():
-        yield from _urls(where, part, reporter)
-        yield from _format(where, part, reporter)
-        yield from _retention(where, part, parts.get(("store",)), reporter)
-        if _inner(part, TlsOptions, "verify") is False:
-            line = reporter.say(
-                (*where, "tls", "verify"), "is false: whoever is in between can read and change all"
-            )
-            yield Finding(line, harmless=True)
+def findings(
+    tables: Mapping[Where, type[Options]], parts: Mapping[Where, Options], written: Written
+) -> Iterator[Finding]:
+    """Yield what is wrong, or risky, beyond what each table says of itself.
+
+    `parts` are those of `tables` that are well in themselves; of the others, what was written is
+    looked at, so that every mistake is named at once.
+    """
+    seen = _Seen(parts, written)
+    yield from _one_path_each(tables, seen)
+    for where, table in tables.items():
+        if where[0] in NAMED:
+            yield from _urls(where, table, seen)
+        if where[0] == "sinks":
+            yield from _format(where, seen)
+        if where[0] == "sources":
+            yield from _retention(where, parts)
+        if seen.value((*where, "tls"), "verify") is False:
+            risk = "is false: whoever is in between can read and change everything"
+            yield Finding((*where, "tls", "verify"), risk, harmless=True)
+        yield from _open_file(where, table, written)
 
 
-def _one_path_each(parts: Mapping[Where, Options], reporter: Reporter) -> Iterator[Finding]:
+class _Seen:
+    """Values as they were validated or, failing that, as they were written."""
+
+    def __init__(self, parts: Mapping[Where, Options], written: Written) -> None:
+        self._parts = parts
+        self._written = written
+
+    def value(self, where: Where, key: str) -> Any:  # noqa: ANN401  any field's value
+        """Return the value of `key` in the table at `where`, or None."""
+        part: object = self._parts.get(where[:2] if where[0] in NAMED else where[:1], _NOBODY)
+        if part is _NOBODY:
+            leaf = self._written.leaves.get((*where, key))
+            return leaf.value if leaf else None
+        for inner in where[2:]:
+            part = getattr(part, inner, None)
+        return getattr(part, key, None)
+
+
+def _one_path_each(tables: Mapping[Where, type[Options]], seen: _Seen) -> Iterator[Finding]:
     owners: dict[Path, Where] = {}
-    for where, part in parts.items():
-        path = getattr(part, "path", None)
-        if where[0] != "sinks" or not isinstance(path, Path):
+    for where in tables:
+        path = seen.value(where, "path")
+        if where[0] != "sinks" or not isinstance(path, (str, Path)):
             continue
-        owner = owners.setdefault(path.resolve(), where)
+        owner = owners.setdefault(Path(path).resolve(), where)
         if owner != where:
             problem = f"{'.'.join(owner)} writes this file too: give each sink a path of its own"
-            yield Finding(reporter.say((*where, "path"), problem))
+            yield Finding((*where, "path"), problem)
 
 
-def _urls(where: Where, part: Options, reporter: Reporter) -> Iterator[Finding]:
-    if where[0] not in ("sources", "sinks"):
-        return
-    for name in type(part).model_fields:
-        value: Any = getattr(part, name)
+def _urls(where: Where, table: type[Options], seen: _Seen) -> Iterator[Finding]:
+    for name in table.model_fields:
+        value = seen.value(where, name)
         if value is None or not (name == "url" or name.endswith("_url")):
             continue
-        there = (*where, name)
-        text = str(value)
+        there, text = (*where, name), str(value)
         if "://" not in text:
-            yield Finding(reporter.say(there, 'has no scheme: begin it with "https://"'))
+            yield Finding(there, 'has no scheme: begin it with "https://"')
             continue
-        url = urlsplit(text)
+        try:
+            url = urlsplit(text)
+        except ValueError:
+            yield Finding(there, "is not a URL")
+            continue
         if url.username or url.password:
-            remedy = "holds a credential: take it out, and use the keys for token or password"
-            yield Finding(reporter.say(there, remedy))
-        secret = any(getattr(part, key) for key in type(part).secrets())
+            yield Finding(
+                there, "holds a credential: take it out, and use the keys for token or password"
+            )
+        secret = any(seen.value(where, key) for key in table.secrets())
         if url.scheme == "http" and secret and not _is_loopback(url.hostname or ""):
             risk = "is plain http: whoever is in between can read the credential; use https"
-            yield Finding(reporter.say(there, risk), harmless=True)
+            yield Finding(there, risk, harmless=True)
 
 
 def _is_loopback(host: str) -> bool:
@@ -74,33 +107,32 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def _format(where: Where, part: Options, reporter: Reporter) -> Iterator[Finding]:
-    named = getattr(part, "format", None)
-    if where[0] != "sinks" or not isinstance(named, str) or named in FORMATS:
-        return
-    if extension("formats", named) is None:
+def _format(where: Where, seen: _Seen) -> Iterator[Finding]:
+    named = seen.value(where, "format")
+    if isinstance(named, str) and named not in FORMATS and extension("formats", named) is None:
         known = [*FORMATS, *extensions("formats")]
         line = f"unknown format{did_you_mean_or_known(named, known)}"
-        yield Finding(reporter.say((*where, "format"), line))
+        yield Finding((*where, "format"), line)
 
 
-def _retention(
-    where: Where, part: Options, store: Options | None, reporter: Reporter
-) -> Iterator[Finding]:
+def _retention(where: Where, parts: Mapping[Where, Options]) -> Iterator[Finding]:
     """A row that is read again must still be known, or it would be delivered again."""
+    source, store = parts.get(where), parts.get(("store",))
     kept = getattr(store, "retention", None)
-    needed = getattr(part, "rescan_window", 0.0) + getattr(part, "overlap", 0.0)
-    if where[0] == "sources" and kept is not None and kept < needed:
+    needed = getattr(source, "rescan_window", 0.0) + getattr(source, "overlap", 0.0)
+    if kept is not None and kept < needed:
         problem = (
             f"is shorter than {'.'.join(where)}'s rescan_window and overlap together "
-            f"({needed:g}s): events that are read again would be delivered again"
+            f"({needed / 3600:g}h): events that are read again would be delivered again"
         )
-        yield Finding(reporter.say(("store", "retention"), problem))
+        yield Finding(("store", "retention"), problem)
 
 
-def _inner(part: Options, kind: type[Options], name: str) -> object:
-    for field in type(part).model_fields:
-        inner = getattr(part, field)
-        if isinstance(inner, kind):
-            return getattr(inner, name)
-    return None
+def _open_file(where: Where, table: type[Options], written: Written) -> Iterator[Finding]:
+    for name in table.secrets():
+        leaf = written.leaves.get((*where, name))
+        if leaf and leaf.layer == "file" and Path(leaf.place).stat().st_mode & stat.S_IRWXO:
+            risk = (
+                f"stands in a file that everybody can read: use {name}_file, or chmod o= the file"
+            )
+            yield Finding((*where, name), risk, harmless=True)

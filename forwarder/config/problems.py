@@ -145,28 +145,44 @@ class Reporter:
 
     def _unknown(self, table: type[Options], where: Where, inner: Where) -> str:
         full = (*where, *inner)
-        here = [below[-1] for below in keys([table]) if below[:-1] == inner[:-1]]
-        known = sorted({*fields_at([table], inner[:-1]), *here})
-        leaf = self._written.leaf(full) or next(
-            (at for path, at in self._written.leaves.items() if path[: len(full)] == full), None
+        path, leaf = next(
+            (path, leaf) for path, leaf in self._written.leaves.items() if _begins(path, full)
         )
-        if leaf is None or leaf.layer == "file":
+        every = list(keys([table]))
+        known = sorted(
+            {key[len(inner) - 1] for key in every if key[: len(inner) - 1] == inner[:-1]}
+        )
+        if leaf.layer != "variable":
             return self.say(full, f"unknown key{did_you_mean_or_known(inner[-1], known)}")
-        if leaf.layer == "secret":
-            return f"{leaf.place}: unknown key{did_you_mean_or_known(inner[-1], known)}"
-        candidates = [variable((*where, *below)) for below in keys([table])]
-        return f"{leaf.place}: unknown variable{did_you_mean(leaf.place, candidates, quote='')}"
+        for right in every:  # FORWARDER_SINKS__SPLUNK__BATCH_EVENTS
+            if "_".join(right) == "_".join(path[len(where) :]):
+                return _misspelt(leaf.place, (*where, *right))
+        near = difflib.get_close_matches(inner[-1], known, n=1)
+        if near:
+            return _misspelt(leaf.place, (*full[:-1], near[0], *path[len(full) :]))
+        return f"{leaf.place}: unknown variable; known here are {', '.join(known)}"
 
 
 def strange_variables(names: Iterable[str], tables: Mapping[Where, type[Options]]) -> Iterator[str]:
     """Yield one line for each variable that belongs nowhere; `tables` are those that stand."""
-    candidates = [FILE_VARIABLE, SECRETS_VARIABLE]
+    candidates = [name.removeprefix(PREFIX) for name in (FILE_VARIABLE, SECRETS_VARIABLE)]
     for where, table in tables.items():
-        candidates += (variable((*where, *below)) for below in keys([table]))
+        every = (variable((*where, *below)) for below in keys([table]))
+        candidates += (name.removeprefix(PREFIX) for name in every)
     for name in names:
-        near = did_you_mean(name.upper(), candidates, quote="")
-        remedy = "" if near else "; unset it, or see the names in the sample container.env"
-        yield f"{name}: unknown variable{near}{remedy}"
+        near = difflib.get_close_matches(name.upper().removeprefix(PREFIX), candidates, n=1)
+        remedy = (
+            f"did you mean {PREFIX}{near[0]}?" if near else "no value has such a name; unset it"
+        )
+        yield f"{name}: unknown variable; {remedy}"
+
+
+def _misspelt(wrong: str, right: Where) -> str:
+    return f"{wrong}: unknown variable; did you mean {variable(right)}?"
+
+
+def _begins(path: Where, beginning: Where) -> bool:
+    return path[: len(beginning)] == beginning
 
 
 def _secrets_at(table: type[Options], inner: Where) -> set[str]:
