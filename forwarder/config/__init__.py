@@ -185,8 +185,8 @@ class _Loading:
             noun = section.removesuffix("s")
             own = problems.variable((*where, "type"))
             return (
-                f'{leaf.place}: there is no {noun} "{name}"{near}; '
-                f"a new one needs {own} too: {', '.join(known)}"
+                f'{leaf.place}: there is no {noun} "{name}"{near} '
+                f"(a new one needs {own}: {', '.join(known)})"
             )
         return self.reporter.about_table((*where, "type"), f"is missing: one of {', '.join(known)}")
 

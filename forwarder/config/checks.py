@@ -79,9 +79,9 @@ def _one_path_each(tables: Mapping[Where, type[Options]], seen: _Seen) -> Iterat
 def _urls(where: Where, table: type[Options], seen: _Seen) -> Iterator[Finding]:
     for name in table.model_fields:
         value = seen.value(where, name)
-        if value is None or not (name == "url" or name.endswith("_url")):
-            continue
         there, text = (*where, name), str(value)
+        if value is None or not (name in ("url", "proxy") or name.endswith("_url")):
+            continue
         if "://" not in text:
             yield Finding(there, 'has no scheme: begin it with "https://"')
             continue
@@ -91,9 +91,8 @@ def _urls(where: Where, table: type[Options], seen: _Seen) -> Iterator[Finding]:
             yield Finding(there, "is not a URL")
             continue
         if url.username or url.password:
-            yield Finding(
-                there, "holds a credential: take it out, and use the keys for token or password"
-            )
+            keys = "set HTTPS_PROXY" if name == "proxy" else "use the keys for token or password"
+            yield Finding(there, f"holds a credential: take it out, and {keys} instead")
         secret = any(seen.value(where, key) for key in table.secrets())
         if url.scheme == "http" and secret and not _is_loopback(url.hostname or ""):
             risk = "is plain http: whoever is in between can read the credential; use https"
@@ -123,7 +122,7 @@ def _retention(where: Where, parts: Mapping[Where, Options]) -> Iterator[Finding
     if kept is not None and kept < needed:
         problem = (
             f"is shorter than {'.'.join(where)}'s rescan_window and overlap together "
-            f"({needed / 3600:g}h): events that are read again would be delivered again"
+            f"({needed / 3600:.4g}h): events that are read again would be delivered again"
         )
         yield Finding(("store", "retention"), problem)
 
