@@ -43,10 +43,16 @@ def memory() -> FakeMemory:
     return FakeMemory()
 
 
-async def deliver(sink: Sink, sent: Batch, memory: FakeMemory) -> list[Rejection]:
+async def deliver(
+    sink: Sink, sent: Batch, memory: FakeMemory, *, tries: int = 3
+) -> list[Rejection]:
     """Do what the dispatcher does with a batch; return what is refused for good."""
     try:
         receipt = await sink.send(sent)
+    except TransientError:
+        if tries == 1:
+            raise
+        return await deliver(sink, sent, memory, tries=tries - 1)
     except PermanentError as error:
         if len(sent) == 1:
             return [Rejection(sent.events[0].event_id, error.reason, str(error))]

@@ -1,0 +1,246 @@
+"""Delivers batches to one HTTP Event Collector, with or without its acknowledgement."""
+
+from contextlib import suppress
+from typing import Any, Final, NoReturn
+from uuid import uuid4
+
+import anyio
+import structlog
+
+from forwarder.errors import AccessError, Reason, TransientError
+from forwarder.interfaces import Memory
+from forwarder.model import Batch, Event, Receipt, Rejection
+from forwarder.sinks.splunk_hec.codes import NO_ACK_ID, Spoiled, Taken, TooLarge, Verdict
+from forwarder.sinks.splunk_hec.collector import Collector, UnsureError
+from forwarder.sinks.splunk_hec.envelope import Envelope
+from forwarder.sinks.splunk_hec.progress import Fate, Piece, Progress
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+
+_REQUEST_EVENTS: Final = 1000
+_REQUEST_BYTES: Final = 1_000_000
+"""Uncompressed, in one request: Splunk's own advice, and Splunk Cloud's limit (1 MB)."""
+_SURELY_SMALL: Final = 100_000
+"""Bytes below which no HEC refuses a request for its size, so that code 6 means the event."""
+_FIRST_PAUSE: Final = 0.25
+_PAUSE: Final = 1.0
+"""Seconds between two questions for acks: "every second or so"; the first few come sooner."""
+
+
+class HecSink:
+    """One HEC, and the batch under way.
+
+    A batch larger than a request is sent in several, in order. What is known of each of them is
+    kept, also over a restart, so that after a failure only what may not have arrived is sent
+    again; it then carries the field ``possible_duplicate``.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        collector: Collector,
+        envelope: Envelope,
+        memory: Memory,
+        *,
+        ack_timeout: float | None,
+        max_event_bytes: int,
+    ) -> None:
+        self._name = name
+        self._collector = collector
+        self._envelope = envelope
+        self._memory = memory
+        self._ack_timeout = ack_timeout
+        self._max_event_bytes = max_event_bytes
+        self._limit = _REQUEST_EVENTS
+        self._progress = Progress()
+        self._channel = str(uuid4())
+        self._is_acking = False
+        """Whether HEC has answered a question for acks on this channel."""
+        self._deadline = anyio.current_time() + (ack_timeout or 0.0)
+        self._is_saved = False
+
+    async def resume(self) -> None:
+        """Go on where the last run ended: with its channel, its cookies and its open acks."""
+        memo = await self._memory.load()
+        if not memo:
+            return
+        self._is_saved = True
+        with suppress(KeyError, ValueError, TypeError, AttributeError):
+            self._progress = Progress.recall(memo["runs"])
+            self._channel = str(memo["channel"])
+            self._collector.take_cookies(memo["cookies"])
+            log.info("delivery.resumed", sink=self._name, channel=self._channel)
+
+    async def send(self, batch: Batch) -> Receipt:
+        """Deliver as `interfaces.Sink` says; with acknowledgement, return once all is indexed.
+
+        Raises:
+            TransientError: also where an ack did not come in time; what waited for it is sent
+                again on a new channel when the batch comes again.
+            AccessError: as in `codes.REMEDIES`, and where something else than a HEC answers.
+        """
+        self._progress.begin(batch.events)
+        if self._ack_timeout is not None:
+            await self._ask_first()
+        slow_down = 0.0
+        while (piece := self._progress.next_piece()) is not None:
+            slow_down = max(slow_down, await self._send_piece(batch.events, piece))
+        await self._wait_for_acks()
+        receipt = Receipt(
+            self._progress.rejections(),
+            memo={} if self._is_saved else None,
+            slow_down=slow_down,
+        )
+        self._progress.forget()
+        self._is_saved = False
+        return receipt
+
+    async def probe(self) -> str:
+        """Ask for health, then whether the token is good; nothing is delivered.
+
+        The index is not tried: HEC looks at it only with an event.
+        """
+        await self._collector.check_health()
+        acking = self._ack_timeout is not None
+        await self._collector.check_token(channel=self._channel if acking else None)
+        if acking:
+            await self._collector.ask([0], channel=str(uuid4()))
+        promise = "with indexer acknowledgement" if acking else "without acknowledgement"
+        return f"{self._collector.where} is healthy and takes the token, {promise}"
+
+    async def _send_piece(self, events: tuple[Event, ...], piece: Piece) -> float:
+        """Send as much of `piece` as one request holds; return the seconds to slow down."""
+        start = stop = piece.start
+        envelopes: list[bytes] = []
+        size = 0
+        for event in events[start : min(piece.stop, start + self._limit)]:
+            envelope = self._envelope.encode(event, possible_duplicate=piece.is_doubtful)
+            if len(envelope) > self._max_event_bytes:
+                if envelopes:
+                    break
+                detail = f"{len(envelope)} bytes, over max_event_bytes ({self._max_event_bytes})"
+                self._reject(event, start, "too_large", detail)
+                return 0.0
+            if envelopes and size + len(envelope) > _REQUEST_BYTES:
+                break
+            envelopes.append(envelope)
+            size += len(envelope) + 1
+            stop += 1
+        known = Fate.AGAIN if piece.is_doubtful else Fate.UNSENT
+        verdict = await self._post(envelopes, start, stop, known)
+        if isinstance(verdict, Taken):
+            self._limit = min(2 * self._limit, _REQUEST_EVENTS)
+            await self._note_taken(verdict, start, stop, is_last=stop == len(events))
+            return verdict.slow_down
+        self._note_refused(verdict, events, start, stop, size)
+        return 0.0
+
+    async def _post(self, envelopes: list[bytes], start: int, stop: int, known: Fate) -> Verdict:
+        # Whatever interrupts this, a cancellation too, leaves it open whether they arrived.
+        self._progress.mark(start, stop, Fate.AGAIN)
+        try:
+            channel = self._channel if self._is_acking else None
+            verdict = await self._collector.post(envelopes, events=stop - start, channel=channel)
+        except UnsureError:
+            raise
+        except (TransientError, AccessError):
+            self._progress.mark(start, stop, known)
+            raise
+        if not isinstance(verdict, Taken):
+            self._progress.mark(start, stop, known)
+        return verdict
+
+    async def _note_taken(self, taken: Taken, start: int, stop: int, *, is_last: bool) -> None:
+        if self._ack_timeout is None:
+            self._progress.mark(start, stop, Fate.DONE)
+            if not is_last:
+                await self._save()
+            return
+        if taken.ack_id is None:
+            self._is_acking = False  # ask before anything is sent again
+            raise AccessError(
+                f"{self._collector.where}: took events and gave no ackId", remedy=NO_ACK_ID
+            )
+        pending = self._progress.pending()
+        self._progress.mark(start, stop, taken.ack_id)
+        self._deadline = anyio.current_time() + self._ack_timeout
+        if pending and taken.ack_id <= max(pending):
+            # Ids count up in a channel. Counting again from 0, an id that we wait for would soon
+            # be another request's, and its ack would be believed of the wrong events.
+            await self._expire("the indexer began to count acks anew")
+        await self._save()
+
+    def _note_refused(
+        self,
+        verdict: Spoiled | TooLarge,
+        events: tuple[Event, ...],
+        start: int,
+        stop: int,
+        size: int,
+    ) -> None:
+        """Note what a refused request says of its events; halve what one may not be guilty of."""
+        number = verdict.number if isinstance(verdict, Spoiled) else None
+        if number is not None and (number > 0 or size < _SURELY_SMALL):
+            self._progress.mark(start, start + number, Fate.DONE)
+            self._reject(events[start + number], start + number, "malformed", verdict.detail)
+        elif stop - start > 1:
+            self._limit = (stop - start) // 2
+            if isinstance(verdict, Spoiled) and number is None:  # so any of them may be there
+                self._progress.mark(start, stop, Fate.AGAIN)
+        else:
+            is_large = isinstance(verdict, TooLarge) or size > _REQUEST_BYTES
+            reason: Reason = "too_large" if is_large else "malformed"
+            self._reject(events[start], start, reason, verdict.detail)
+
+    def _reject(self, event: Event, place: int, reason: Reason, detail: str) -> None:
+        self._progress.mark(place, place + 1, Rejection(event.event_id, reason, detail))
+
+    async def _ask_first(self) -> None:
+        """Ask for open acks before more is sent: it frees room at HEC, and finds a wrong token.
+
+        A token without acknowledgement takes events, and says so only when it is asked.
+        """
+        pending = self._progress.pending()
+        if pending or not self._is_acking:
+            indexed = await self._collector.ask(pending or [0], channel=self._channel)
+            self._progress.acknowledge(indexed)
+            self._is_acking = True
+
+    async def _wait_for_acks(self) -> None:
+        pause = _FIRST_PAUSE
+        while pending := self._progress.pending():
+            if anyio.current_time() > self._deadline:
+                await self._expire(f"not indexed within {self._ack_timeout:g} s")
+            await anyio.sleep(pause)
+            pause = min(2 * pause, _PAUSE)
+            indexed = await self._collector.ask(pending, channel=self._channel)
+            if indexed:
+                self._progress.acknowledge(indexed)
+                if self._progress.pending():
+                    await self._save()
+
+    async def _expire(self, reason: str) -> NoReturn:
+        """Give up the channel with all that waits on it, to be sent again when the batch comes.
+
+        Raises:
+            TransientError: always.
+        """
+        count = self._progress.expire()
+        log.warning("ack.expired", sink=self._name, events=count, channel=self._channel)
+        self._channel = str(uuid4())
+        self._is_acking = False
+        await self._save()
+        raise TransientError(
+            f"{self._collector.where}: {count} events {reason}; they are sent again",
+            remedy="behind a load balancer, turn on sticky sessions by cookie; "
+            "where indexing is slow, raise ack_timeout",
+        )
+
+    async def _save(self) -> None:
+        memo: dict[str, Any] = {
+            "channel": self._channel,
+            "cookies": self._collector.cookies(),
+            "runs": self._progress.to_memo(),
+        }
+        await self._memory.save(memo)
+        self._is_saved = True
