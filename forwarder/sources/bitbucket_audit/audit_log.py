@@ -1,0 +1,206 @@
+"""The audit log as one can ask it: whole windows oldest first, whatever its pages are like."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from operator import attrgetter
+from typing import Final
+
+import structlog
+
+from forwarder.errors import TransientError
+from forwarder.model import Record, Unreadable
+from forwarder.sources.bitbucket_audit import identity, instants, wire
+from forwarder.sources.bitbucket_audit.client import (
+    Client,
+    FiltersRefusedError,
+    LimitRefusedError,
+    TooLargeError,
+)
+from forwarder.sources.bitbucket_audit.selection import Selection
+from forwarder.sources.bitbucket_audit.shapes import Answer
+from forwarder.sources.bitbucket_audit.window import FIRST_WIDTH, Plan, Window, load
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+
+_WEEK: Final = 7 * 86_400_000
+
+
+@dataclass(slots=True)
+class Stretch:
+    """What a window holds: records oldest first, and how much was read for them."""
+
+    window: Window
+    records: list[Record] = field(default_factory=list)
+    unreadable: list[Unreadable] = field(default_factory=list)
+    rows: int = 0
+    size: int = 0
+
+
+class AuditLog:
+    """Asks each of `questions` (values of `affectedObject`) for what `selection` wants.
+
+    What the server refuses for good (its filters, a page size) is remembered, and asked otherwise
+    from then on. Ids are made in `namespace`.
+    """
+
+    def __init__(
+        self, client: Client, selection: Selection, *, namespace: str, page_size: int
+    ) -> None:
+        self.questions: tuple[str | None, ...] = (None,)
+        self._client = client
+        self._selection = selection
+        self._namespace = namespace
+        self._page_size = page_size
+        self._width = FIRST_WIDTH
+
+    async def read(self, start: int, end: int) -> AsyncGenerator[Stretch, None]:
+        """Yield what the milliseconds from `start` to `end` hold, in windows, oldest first.
+
+        Raises:
+            TransientError, AccessError: what was yielded is whole nonetheless.
+        """
+        plan = Plan(start, end, width=self._width)
+        while plan.window:
+            stretch = await self._walk(plan, plan.window)
+            if stretch is not None:
+                plan.done(self._load(stretch))
+                self._width = plan.width
+                yield stretch
+
+    async def oldest(self, start: int, end: int) -> int:
+        """Return a time less than a week before the first row from `start` on, or before `end`.
+
+        Few questions over centuries of nothing: each halves what is left.
+
+        Raises:
+            TransientError, AccessError: as `read`.
+        """
+        while end - start > _WEEK:
+            middle = (start + end) // 2
+            newest = await self._newest(Window(start, middle))
+            if newest is None:
+                start = middle
+            else:
+                end = newest
+        return start
+
+    async def filtered(self, start: int, end: int) -> bool:
+        """Ask for one row; return whether the server filters by category and action.
+
+        Raises:
+            TransientError, AccessError: as `read`.
+        """
+        await self._newest(Window(start, end))
+        return self._selection.licensed
+
+    async def _newest(self, window: Window) -> int | None:
+        found = []
+        for affected in self.questions:
+            answer, _ = await self._ask(window, affected, cursor=None, limit=1)
+            for raw in answer.entities[:1]:
+                record = wire.record(raw, namespace=self._namespace)
+                if isinstance(record, Unreadable):
+                    found.append(window.end)
+                else:
+                    ms = instants.millis(record.occurred_at)
+                    found.append(min(max(ms, window.start), window.end))
+        return max(found, default=None)
+
+    async def _walk(self, plan: Plan, window: Window) -> Stretch | None:
+        """Return what the window holds, or None where the plan has made it smaller."""
+        stretch = Stretch(window)
+        union: dict[str, Record] = {}
+        for affected in self.questions:
+            newest_first: list[Record] = []
+            first = True
+            async with aclosing(self._pages(window, affected)) as pages:
+                async for answer in pages:
+                    oldest = self._take(answer, stretch, newest_first)
+                    if not answer.paging_info.last_page and plan.crowded(
+                        self._load(stretch), oldest=oldest, first=first
+                    ):
+                        return None
+                    first = False
+            for record in identity.number(reversed(newest_first)):
+                union.setdefault(record.event_id, record)
+        stretch.records = sorted(union.values(), key=attrgetter("occurred_at"))
+        return stretch
+
+    def _take(self, answer: Answer, stretch: Stretch, newest_first: list[Record]) -> int:
+        """Decode a page into `stretch` and `newest_first`; return how far down it went."""
+        oldest = stretch.window.end
+        for raw in answer.entities:
+            record = wire.record(raw, namespace=self._namespace)
+            stretch.rows += 1
+            if isinstance(record, Unreadable):
+                stretch.size += len(record.original)
+                stretch.unreadable.append(record)
+                continue
+            stretch.size += len(record.original)
+            ms = instants.millis(record.occurred_at)
+            oldest = min(oldest, ms)
+            if stretch.window.holds(ms) and self._selection.wants(record, user=self._client.user):
+                newest_first.append(record)
+        return oldest
+
+    def _load(self, stretch: Stretch) -> float:
+        return load(rows=stretch.rows, size=stretch.size, page_size=self._page_size)
+
+    async def _pages(self, window: Window, affected: str | None) -> AsyncGenerator[Answer, None]:
+        """Yield every page of a window, newest first."""
+        cursor: str | None = None
+        limit = self._page_size
+        seen: set[str] = set()
+        while True:
+            answer, limit = await self._ask(window, affected, cursor=cursor, limit=limit)
+            yield answer
+            if answer.paging_info.last_page:
+                return
+            following = answer.paging_info.next_page_cursor
+            if not following:
+                raise TransientError("Bitbucket says that more rows follow, but gives no cursor")
+            if following in seen or not _older(following, cursor):
+                raise TransientError(
+                    f"Bitbucket's cursor does not lead to older rows: {following} after {cursor}"
+                )
+            seen.add(following)
+            cursor = following
+
+    async def _ask(
+        self, window: Window, affected: str | None, *, cursor: str | None, limit: int
+    ) -> tuple[Answer, int]:
+        """Return one page, and how many rows may be asked for in the next."""
+        while True:
+            params = {
+                "from": instants.written(window.start),
+                "to": instants.written(window.end),
+                "limit": str(limit),
+                **self._selection.params(),
+                **({"affectedObject": affected} if affected else {}),
+                **({"pageCursor": cursor} if cursor else {}),
+            }
+            try:
+                return await self._client.events(params), limit
+            except FiltersRefusedError as error:
+                self._selection = replace(self._selection, licensed=False)
+                log.warning("filters.refused", reason=str(error), then="filtering here")
+            except LimitRefusedError as error:
+                self._page_size = limit = max(limit // 2, 1)
+                log.warning("limit.refused", reason=str(error), page_size=limit)
+            except TooLargeError as error:
+                if limit == 1:
+                    raise TransientError(
+                        "one audit event alone passes the size that an answer may have"
+                    ) from error
+                limit = max(limit // 2, 1)
+
+
+def _older(cursor: str, than: str | None) -> bool:
+    """Whether a cursor (``epochMillis,id``) lies below another; unknown forms pass."""
+    try:
+        at, id_ = map(int, cursor.split(","))
+        than_at, than_id = map(int, (than or "").split(","))
+    except ValueError:
+        return True
+    return (at, id_) < (than_at, than_id)

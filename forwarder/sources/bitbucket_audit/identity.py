@@ -1,0 +1,71 @@
+"""What makes a record the same record, by whatever road it is read. Pure.
+
+The API gives no ids: identity is content, and an occurrence number among equals. Whoever reads
+the same Bitbucket by another road (the node's audit files) fills the same `Entity` and makes the
+same id with the same namespace. What changes here makes every stored event a new one: tests pin it.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from hashlib import blake2b
+from typing import Final
+
+import msgspec
+
+from forwarder.model import Attribute, Record
+from forwarder.sources.bitbucket_audit.shapes import Entity
+
+_MASK: Final = (1 << 48) - 1
+_DIGEST_BYTES: Final = 10
+_encode = msgspec.json.Encoder().encode
+
+
+def _rank(attribute: Attribute) -> tuple[str, str, str]:
+    return attribute.name_i18n_key or "", attribute.name or "", attribute.value or ""
+
+
+def derive(namespace: str, ms: int, entity: Entity) -> str:
+    """Return the id (see `Record`) of the first of the entities equal to this one.
+
+    Attributes come in any order. `uri` and `avatarUri` have no part: Bitbucket makes them up anew
+    at each reading. Where the event came from may be empty or absent, that is one thing.
+    """
+    attributes = entity.extra_attributes or ()
+    content = _encode(
+        (
+            namespace,
+            ms,
+            entity.author,
+            entity.type,
+            entity.affected_objects or (),
+            entity.changed_values or (),
+            sorted(attributes, key=_rank) if len(attributes) > 1 else attributes,
+            entity.source or None,
+            entity.node or None,
+            entity.system or None,
+            entity.method or None,
+        )
+    )
+    return f"{ms & _MASK:012x}{blake2b(content, digest_size=_DIGEST_BYTES).hexdigest()}"
+
+
+def number(records: Iterable[Record]) -> list[Record]:
+    """Return the records with every equal one after the first told apart by its occurrence.
+
+    Equals are counted in the order given, so it must be the log's own, oldest first, and hold
+    every record of each millisecond: then a later reading gives the same numbers, and an equal
+    record that shows up later gets the next one.
+    """
+    seen: Counter[str] = Counter()
+    numbered = []
+    for record in records:
+        occurrence = seen[record.event_id]
+        seen[record.event_id] += 1
+        numbered.append(_again(record, occurrence) if occurrence else record)
+    return numbered
+
+
+def _again(record: Record, occurrence: int) -> Record:
+    content = f"{record.event_id}#{occurrence}".encode()
+    digest = blake2b(content, digest_size=_DIGEST_BYTES).hexdigest()
+    return msgspec.structs.replace(record, event_id=record.event_id[:12] + digest)

@@ -1,0 +1,55 @@
+"""Where the source stands, and how the outbox keeps it. Pure."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from forwarder.model import Checkpoint
+from forwarder.sources.bitbucket_audit import instants
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Milliseconds throughout.
+
+    `mark` is the high-water mark. `resume` is where the next poll begins: what lies before was
+    read when it was at least `overlap` old, so a poll that is cut short does not repeat the
+    whole overlap. `rescanned` is the mark that the last complete deep re-read began from.
+    Nothing before `floor` is ever wanted.
+    """
+
+    mark: int
+    resume: int
+    rescanned: int
+    floor: int = instants.EARLIEST
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint, *, overlap: int) -> "Position":
+        """Return what `checkpoint` says; what an older one does not say is made up safely."""
+        mark = instants.millis(checkpoint.mark)
+
+        def kept(name: str, default: int) -> int:
+            text = checkpoint.extra.get(name)
+            return instants.millis(instants.parse(text)) if isinstance(text, str) else default
+
+        return cls(
+            mark=mark,
+            resume=kept("resume_at", mark - overlap),
+            rescanned=kept("rescanned_at", mark),
+            floor=kept("start_at", instants.EARLIEST),
+        )
+
+    def checkpoint(self) -> Checkpoint:
+        """Return the form that is stored."""
+        extra: dict[str, Any] = {
+            "resume_at": instants.written(self.resume),
+            "rescanned_at": instants.written(self.rescanned),
+        }
+        if self.floor > instants.EARLIEST:
+            extra["start_at"] = instants.written(self.floor)
+        return Checkpoint(self.at, extra)
+
+    @property
+    def at(self) -> datetime:
+        """The mark as a time."""
+        return instants.moment(self.mark)

@@ -1,0 +1,168 @@
+"""The source itself: what to read when, and where that leaves it."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Literal
+
+import structlog
+
+from forwarder.model import Checkpoint, Page
+from forwarder.sources.bitbucket_audit import instants
+from forwarder.sources.bitbucket_audit.audit_log import AuditLog, Stretch
+from forwarder.sources.bitbucket_audit.client import Client
+from forwarder.sources.bitbucket_audit.clock import JITTER
+from forwarder.sources.bitbucket_audit.position import Position
+from forwarder.sources.bitbucket_audit.scope import Scope
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+
+Start = datetime | Literal["now", "beginning"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rereads:
+    """What is read again, in milliseconds: `overlap` by every poll; each `interval`, `window`."""
+
+    overlap: int
+    interval: int
+    window: int
+
+
+class BitbucketAudit:
+    """Bitbucket's audit log as a `Source`.
+
+    A poll reads everything from a little behind the mark to a little past the server's now, oldest
+    first, and each `interval` once more, deeper, what came late. Reading again is
+    harmless: the same record has the same id.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        audit_log: AuditLog,
+        *,
+        scope: Scope,
+        start_at: Start,
+        rereads: Rereads,
+        rows_a_day: int,
+    ) -> None:
+        self._client = client
+        self._log = audit_log
+        self._scope = scope
+        self._start_at = start_at
+        self._rereads = rereads
+        self._rows_a_day = rows_a_day
+        self._version = ""
+
+    async def poll(self, after: Checkpoint | None) -> AsyncGenerator[Page, None]:
+        """Yield what came after `after`, window by window, and a last page that moves the mark.
+
+        See `interfaces.Source.poll`.
+        """
+        await self._prepare()
+        past, reached = self._client.clock.now()
+        if after is None:
+            position = await self._beginning(past)
+            yield Page((), position.checkpoint())
+        else:
+            position = Position.of(after, overlap=self._rereads.overlap)
+        moved_back = past < position.mark - JITTER
+        position = replace(position, floor=min(position.floor, past))
+        start = max(position.floor, min(position.resume, past - self._rereads.overlap))
+        end = reached + self._rereads.overlap
+        earliest_mark = min(position.mark, past)
+        async with aclosing(self._log.read(start, end)) as stretches:
+            async for stretch in stretches:
+                if stretch.window.end >= end:
+                    now_past, _ = self._client.clock.now()
+                    moved_back = moved_back or now_past < past - JITTER
+                    mark = past = min(past, now_past)
+                else:
+                    mark = max(earliest_mark, min(stretch.window.end, past))
+                resume = min(stretch.window.end, past - self._rereads.overlap)
+                position = replace(position, mark=mark, resume=resume)
+                yield _page(stretch, position)
+        if moved_back:
+            log.warning("clock.moved_back", mark=position.at)
+        if moved_back or past - position.rescanned >= self._rereads.interval:
+            async with aclosing(self._rescan(position, start)) as pages:
+                async for page in pages:
+                    yield page
+
+    async def _rescan(self, position: Position, before: int) -> AsyncGenerator[Page, None]:
+        """Yield what the deep re-read holds, and a page that says that it is done."""
+        start = max(position.floor, min(position.rescanned, position.mark) - self._rereads.window)
+        if start < before:
+            async with aclosing(self._log.read(start, before)) as stretches:
+                async for stretch in stretches:
+                    if stretch.records or stretch.unreadable:
+                        yield _page(stretch, position)
+        yield Page((), replace(position, rescanned=position.mark).checkpoint())
+
+    async def _beginning(self, past: int) -> Position:
+        if self._start_at == "now":
+            return Position(mark=past, resume=past, rescanned=past, floor=past)
+        floor = instants.EARLIEST
+        if isinstance(self._start_at, datetime):
+            floor = min(instants.millis(self._start_at), past)
+        start = await self._log.oldest(floor, past)
+        return Position(mark=start, resume=start, rescanned=past, floor=floor)
+
+    async def read(
+        self, since: datetime | None, until: datetime | None
+    ) -> AsyncGenerator[Page, None]:
+        """Yield a time range whole, oldest first, and end; no checkpoint is asked for.
+
+        None means from the beginning, and until the server's now; both ends are inclusive. Each
+        page's mark is how far the reading has come.
+
+        Raises:
+            TransientError, AccessError: what was yielded is whole nonetheless.
+        """
+        await self._prepare()
+        _, reached = self._client.clock.now()
+        start = instants.EARLIEST if since is None else instants.millis(since)
+        end = reached if until is None else instants.millis(until)
+        if start > end:
+            return
+        start = await self._log.oldest(start, end)
+        async with aclosing(self._log.read(start, end)) as stretches:
+            async for stretch in stretches:
+                mark = Checkpoint(instants.moment(stretch.window.end))
+                yield Page(tuple(stretch.records), mark, tuple(stretch.unreadable))
+
+    async def probe(self) -> str:
+        """Ask for the version and for one event; return what was found.
+
+        Writes one row into the audit log for each question that a poll takes.
+        """
+        self._version = ""
+        await self._prepare()
+        past, reached = self._client.clock.now()
+        filtered = await self._log.filtered(past - self._rereads.window, reached)
+        ahead = self._client.clock.ahead()
+        found = [
+            f"Bitbucket {self._version}"
+            + (f" as {self._client.user}" if self._client.user else ""),
+            "the audit log can be read"
+            + ("" if filtered else ", but not filtered (no Data Center licence): filtering here"),
+            "its clock says nothing"
+            if ahead is None
+            else f"its clock is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} ours",
+            f"polling writes at least {self._rows_a_day:,} rows a day into the audit log",
+        ]
+        return "; ".join(found)
+
+    async def _prepare(self) -> None:
+        """Learn, once, the server's time, our own name, and the ids of what is to be read."""
+        if self._version:
+            return
+        version = await self._client.version()
+        self._log.questions = await self._scope.questions(self._client)
+        self._version = version
+
+
+def _page(stretch: Stretch, position: Position) -> Page:
+    return Page(tuple(stretch.records), position.checkpoint(), tuple(stretch.unreadable))

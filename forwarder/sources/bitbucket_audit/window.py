@@ -1,0 +1,104 @@
+"""The closed time ranges that are read as a whole: which comes next, and how wide it is. Pure.
+
+All bounds are milliseconds, both inclusive; neighbours share one, so that nothing falls between
+them whether a server's bounds are inclusive or not. Load is what a window holds in proportion to
+what one should hold: 1.0 is full.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+TARGET_PAGES: Final = 4
+"""Full pages in a window of load 1: enough that a page wasted by a wrong guess is cheap."""
+TARGET_ROWS: Final = 4_000
+"""Rows in a window of load 1, where these come first; but never less than a page."""
+TARGET_BYTES: Final = 8 << 20
+"""Bytes of records in a window of load 1, where these come first."""
+ROOMY: Final = 2.0
+"""The load foreseen from a window's first page from which on it is narrowed before it is read."""
+CROWDED: Final = 4.0
+"""The load that a window does not pass, unless it cannot be narrowed: it bounds our memory."""
+FIRST_WIDTH: Final = 3_600_000
+_GROWTH: Final = 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The milliseconds from `start` to `end`, both in it."""
+
+    start: int
+    end: int
+
+    @property
+    def width(self) -> int:
+        """How far apart the bounds are; a window of width 1 cannot be narrowed."""
+        return self.end - self.start
+
+    def holds(self, ms: int) -> bool:
+        """Whether the millisecond lies in it."""
+        return self.start <= ms <= self.end
+
+
+def load(*, rows: int, size: int, page_size: int) -> float:
+    """Return the load of `rows` records of together `size` bytes."""
+    full = max(page_size, min(TARGET_PAGES * page_size, TARGET_ROWS))
+    return max(rows / full, size / TARGET_BYTES)
+
+
+class Plan:
+    """The windows that cover `start` to `end`, oldest first, each sized by what the last ones held.
+
+    Read `window` whole and say so (`done`), or say after each page of it what it held so far
+    (`crowded`) and begin anew with the smaller `window` where that says so. `window` is None at
+    the end. `width` is for the next plan.
+    """
+
+    def __init__(self, start: int, end: int, *, width: int = FIRST_WIDTH) -> None:
+        self.width = width
+        self._ends = [max(start, end)]  # the nearest is the last
+        self._even = True
+        self.window: Window | None = self._cut(start)
+
+    def _cut(self, start: int) -> Window:
+        return Window(start, min(self._ends[-1], start + max(self.width, 1)))
+
+    def crowded(self, so_far: float, *, oldest: int, first: bool) -> bool:
+        """Whether to leave the window unread, after pages of it down to `oldest`.
+
+        Its first page foretells by its density that it holds far too much: then a narrower one
+        takes its place, and one page was wasted. Where such a guess has turned out wrong (the
+        rows lie in clusters), the walk goes on until the window is crowded; then it is split at
+        the row reached, and its newer part is known to fit: no row is read in vain more than once.
+        """
+        window = self.window
+        if window is None or window.width <= 1:
+            return False
+        foreseen = so_far * window.width / max(window.end - oldest, 1)
+        if first and self._even and foreseen > ROOMY:
+            self.width = max(int(window.width / max(foreseen, 2.0)), 1)
+            self._even = False
+        elif so_far > CROWDED:
+            split = min(max(oldest, window.start + 1), window.end - 1)
+            self._ends += [end for end in (window.end, split) if end < self._ends[-1]]
+        else:
+            return False
+        self.window = self._cut(window.start)
+        return True
+
+    def done(self, held: float) -> None:
+        """Go on to the next window: this one was read whole and had load `held`.
+
+        Windows widen fast over empty stretches. A window that was short for another reason than
+        its load (there was no more to read) is no reason to make the next one short.
+        """
+        window = self.window
+        if window is None:
+            return
+        if held >= 1.0:
+            self.width = max(int(window.width / held), 1)
+        else:
+            self.width = max(self.width, int(window.width * min(_GROWTH, 1 / max(held, 0.001))))
+        self._even = held >= 0.5
+        while self._ends and window.end >= self._ends[-1]:
+            self._ends.pop()
+        self.window = self._cut(window.end) if self._ends else None

@@ -1,0 +1,98 @@
+"""From the bytes of an answer to records: no record that Bitbucket shows costs us the page. Pure.
+
+The straight road decodes in C. A page or a record that it does not take goes the lenient road;
+only what is no object there, or has no readable time, becomes `Unreadable`.
+"""
+
+from typing import Final
+
+import msgspec
+
+from forwarder.model import Record, Unreadable
+from forwarder.sources.bitbucket_audit import identity, instants, lenient
+from forwarder.sources.bitbucket_audit.shapes import Answer, AuditType, Entity, Paging
+
+_answer: Final = msgspec.json.Decoder(Answer).decode
+_paging: Final = msgspec.json.Decoder(Paging).decode
+_entity: Final = msgspec.json.Decoder(Entity).decode
+_any: Final = msgspec.json.Decoder(msgspec.Raw).decode
+_NO_TYPE: Final = AuditType()
+
+
+class NotAPageError(ValueError):
+    """The bytes are JSON, but no page of the audit log."""
+
+
+def page(body: bytes | bytearray) -> Answer:
+    """Return the page that `body` holds; its entities are not looked into.
+
+    Raises:
+        NotAPageError: it is a JSON value without a list of entities and paging.
+        ValueError: it is no JSON, or breaks off.
+    """
+    try:
+        return _answer(body)
+    except msgspec.ValidationError as error:
+        raise NotAPageError(str(error)) from error
+    except (msgspec.DecodeError, RecursionError):  # one bad record is enough
+        entities, paging = lenient.split(bytes(body))
+    try:
+        return Answer([msgspec.Raw(entity) for entity in entities], _paging(paging))
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise NotAPageError(f"its pagingInfo cannot be read: {error}") from error
+
+
+def record(raw: msgspec.Raw, *, namespace: str) -> Record | Unreadable:
+    """Return what an entity tells, with the id of the first among equals; never raises.
+
+    Nothing of it keeps the page's bytes alive.
+    """
+    original = bytes(raw)
+    try:
+        original.decode()  # msgspec does not look at the bytes of strings that it skips
+        return _record(_entity(original), _on_one_line(original), namespace)
+    except (ValueError, OverflowError, RecursionError):  # msgspec's own errors are ValueErrors
+        text = original.decode(errors="replace")
+    try:
+        return _record(lenient.entity(text), _kept(original, text), namespace)
+    except (ValueError, OverflowError, RecursionError) as error:
+        return Unreadable(original, f"{type(error).__name__}: {error}"[:500])
+
+
+def _record(entity: Entity, original: msgspec.Raw, namespace: str) -> Record:
+    at = instants.parse(entity.timestamp)
+    told = entity.type or _NO_TYPE
+    return Record(
+        event_id=identity.derive(namespace, instants.millis(at), entity),
+        occurred_at=at,
+        category=told.category or "",
+        category_key=told.category_i18n_key or "",
+        action=told.action or "",
+        action_key=told.action_i18n_key or "",
+        actor=entity.author,
+        objects=entity.affected_objects or (),
+        changes=entity.changed_values or (),
+        attributes=entity.extra_attributes or (),
+        address=entity.source,
+        node=entity.node,
+        system=entity.system,
+        method=entity.method,
+        original=original,
+    )
+
+
+def _kept(original: bytes, text: str) -> msgspec.Raw:
+    """Return the original as JSON: itself where it is strict, else a string of its text."""
+    try:
+        original.decode()
+        _any(original)
+    except (ValueError, RecursionError):
+        return msgspec.Raw(msgspec.json.encode(text))
+    return _on_one_line(original)
+
+
+def _on_one_line(strict: bytes) -> msgspec.Raw:
+    """Return strict JSON without the line ends between its tokens; inside of strings are none."""
+    if b"\n" in strict or b"\r" in strict:
+        return msgspec.Raw(msgspec.json.format(strict, indent=-1))
+    return msgspec.Raw(strict)
