@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -24,8 +24,6 @@ from forwarder.sinks import SinkConfig
 from forwarder.sources import SourceConfig
 from forwarder.store import StoreConfig
 from forwarder.telemetry import LogConfig
-
-_NAME: Final = re.compile(r"(?!.*__)[a-z0-9_-]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,8 +133,8 @@ class _Loading:
         seen: dict[str, str] = {}
         for name in names:
             where = (section, name)
-            if not _NAME.fullmatch(name):
-                rule = "a name is lower-case letters, digits, - and single _"
+            if not re.fullmatch(layers.NAME, name):
+                rule = "a name is lower-case letters, digits and -, and single _ between them"
                 self.problems.append(self.reporter.about_table(where, rule))
             twin = seen.setdefault(layers.folded(name), name)
             if twin != name:

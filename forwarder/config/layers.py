@@ -31,6 +31,8 @@ FILE_VARIABLE: Final = "FORWARDER_CONFIG"
 SECRETS_VARIABLE: Final = "FORWARDER_SECRETS_DIR"
 NAMED: Final = ("sources", "sinks")
 """Sections that hold one table for each name; the others are one table each."""
+NAME: Final = r"[a-z0-9-]+(?:_[a-z0-9-]+)*"
+"""Names of sources and sinks: they are parts of variables' names, and labels of metrics."""
 
 # Kubernetes sets these for a Service whose name begins with "forwarder":
 # https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables

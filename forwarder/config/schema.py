@@ -5,6 +5,7 @@ from typing import Annotated, Any, Final
 from pydantic import Field
 from pydantic.json_schema import GenerateJsonSchema
 
+from forwarder.config.layers import NAME
 from forwarder.options import Options
 from forwarder.server import ServerConfig
 from forwarder.sinks import SinkConfig
@@ -12,9 +13,7 @@ from forwarder.sources import SourceConfig
 from forwarder.store import StoreConfig
 from forwarder.telemetry import LogConfig
 
-NAME_PATTERN: Final = "^[a-z0-9_-]+$"
-
-_Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+_Name = Annotated[str, Field(pattern=f"^{NAME}$")]
 
 
 class _File(Options):
@@ -34,25 +33,40 @@ class _File(Options):
 def schema() -> dict[str, Any]:
     """Return the schema of the file, JSON Schema draft 2020-12.
 
-    Nothing that may come from the environment instead is required, but for ``type``.
+    Secrets are not required by it, because they mostly come from elsewhere.
     """
     described = _plain(_File.model_json_schema())
-    return {"$schema": GenerateJsonSchema.schema_dialect, **described, "title": "soteri-forwarder"}
+    return {"$schema": GenerateJsonSchema.schema_dialect, "title": "soteri-forwarder", **described}
+
+
+_PYTHONS: Final = frozenset({"gt", "ge", "lt", "le"})
+"""Left over by pydantic where a bound is on what a text means; no words of JSON Schema."""
 
 
 def _plain(node: Any) -> Any:  # noqa: ANN401  any JSON value
-    """Leave out what editors stumble over.
+    """Leave out what is not for those who write TOML.
 
-    ``discriminator`` is OpenAPI's, and a default that is a table shows parsed values, which are
-    not what may be written.
+    ``discriminator`` is OpenAPI's, titles are made from the keys, TOML has no null, and a default
+    that is a table shows parsed values, which are not what may be written.
     """
     if isinstance(node, list):
         return [_plain(item) for item in node]
     if not isinstance(node, dict):
         return node
-    return {
-        key: _plain(value)
-        for key, value in node.items()
-        if not (key == "discriminator" and "mapping" in value)
-        and not (key == "default" and isinstance(value, dict))
-    }
+    kept = {key: _plain(value) for key, value in node.items() if not _is_noise(key, value)}
+    present = [kind for kind in kept.get("anyOf", []) if kind != {"type": "null"}]
+    if len(present) == 1:
+        del kept["anyOf"]
+        return {**present[0], **kept}
+    return kept
+
+
+def _is_noise(key: str, value: object) -> bool:
+    match key:
+        case "discriminator":
+            return isinstance(value, dict) and "mapping" in value
+        case "title":
+            return isinstance(value, str)
+        case "default":
+            return value is None or isinstance(value, dict)
+    return key in _PYTHONS and not isinstance(value, dict)

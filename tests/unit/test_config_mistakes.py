@@ -111,16 +111,16 @@ def without(table: str, key: str) -> str:
             "sources.bitbucket",
             'overlap = "5"',
             (
-                'config.toml: sources.bitbucket.overlap: "5" is not a duration: write a number and a '
-                'unit, such as "30s", "5m", "24h", "7d"'
+                'config.toml: sources.bitbucket.overlap: "5" is not a duration: write a number and '
+                'a unit, such as "30s", "5m", "24h", "7d"'
             ),
         ),
         (
             "sources.bitbucket",
             "overlap = 5",
             (
-                'config.toml: sources.bitbucket.overlap: "5" is not a duration: write a number and a '
-                'unit, such as "30s", "5m", "24h", "7d"'
+                'config.toml: sources.bitbucket.overlap: "5" is not a duration: write a number and '
+                'a unit, such as "30s", "5m", "24h", "7d"'
             ),
         ),
         (
@@ -183,8 +183,9 @@ def test_a_wrong_key_or_value_is_named_with_its_remedy(
         (
             "FORWARDER_SINKS__SPLUNG__TOKEN",
             (
-                'there is no sink "splung"; did you mean FORWARDER_SINKS__SPLUNK__TOKEN? (a new one '
-                "needs FORWARDER_SINKS__SPLUNG__TYPE: splunk_hec, cloudwatch_logs, syslog, file)"
+                'there is no sink "splung"; did you mean FORWARDER_SINKS__SPLUNK__TOKEN? (a new '
+                "one needs FORWARDER_SINKS__SPLUNG__TYPE: splunk_hec, cloudwatch_logs, syslog, "
+                "file)"
             ),
         ),
     ],
@@ -228,8 +229,8 @@ def test_a_missing_secret_is_named_with_every_way_to_give_it(mistakes: Mistakes)
 def test_a_missing_type_is_told_with_the_types_that_there_are(mistakes: Mistakes):
     assert mistakes(without("sinks.splunk", "type")) == [
         (
-            "config.toml: sinks.splunk.type: is missing: one of splunk_hec, cloudwatch_logs, syslog, "
-            "file"
+            "config.toml: sinks.splunk.type: is missing: one of splunk_hec, cloudwatch_logs, "
+            "syslog, file"
         )
     ]
 
@@ -343,11 +344,14 @@ def test_a_folder_in_place_of_the_file_is_told(tmp_path: Path):
         loaded(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["Splunk", "sp.lunk", "sp lunk", "sp__lunk", "spłunk"])
+@pytest.mark.parametrize(
+    "name", ["Splunk", "sp.lunk", "sp lunk", "sp__lunk", "splunk_", "_splunk", "spłunk"]
+)
 def test_a_name_that_cannot_be_a_variable_is_refused(mistakes: Mistakes, name: str):
     (line,) = mistakes(GOOD.replace("[sinks.splunk]", f'[sinks."{name}"]'))
     assert line == (
-        f"config.toml: sinks.{name}: a name is lower-case letters, digits, - and single _"
+        f"config.toml: sinks.{name}: a name is lower-case letters, digits and -, and "
+        "single _ between them"
     )
 
 
@@ -365,8 +369,8 @@ def test_two_sinks_cannot_write_one_file(mistakes: Mistakes, tmp_path: Path):
     twin = f'[sinks.copy]\ntype = "file"\npath = "{tmp_path}/link/audit.jsonl"\n'
     assert mistakes(text + twin) == [
         (
-            "config.toml: sinks.copy.path: sinks.archive writes this file too: give each sink a path "
-            "of its own"
+            "config.toml: sinks.copy.path: sinks.archive writes this file too: give each sink a "
+            "path of its own"
         )
     ]
 
@@ -375,8 +379,8 @@ def test_retention_must_cover_what_is_read_again(mistakes: Mistakes):
     text = with_line("sources.bitbucket", 'rescan_window = "48h"')
     assert mistakes(text, FORWARDER_STORE__RETENTION="47h") == [
         (
-            "FORWARDER_STORE__RETENTION: is shorter than sources.bitbucket's rescan_window and overlap "
-            "together (48.08h): events that are read again would be delivered again"
+            "FORWARDER_STORE__RETENTION: is shorter than sources.bitbucket's rescan_window and "
+            "overlap together (48.08h): events that are read again would be delivered again"
         )
     ]
 
@@ -468,8 +472,8 @@ def test_plain_http_with_a_token_is_a_warning(file: Path):
     file.write_text(GOOD.replace("https://splunk", "http://splunk"))
     assert loaded(file).warnings == (
         (
-            f"{file}: sinks.splunk.url: is plain http: whoever is in between can read the credential; "
-            "use https"
+            f"{file}: sinks.splunk.url: is plain http: whoever is in between can read the "
+            "credential; use https"
         ),
     )
 
