@@ -7,7 +7,8 @@ For the demo, for users' trials and for the tests. `Simulator` is the whole of i
     async with serve(simulator) as url: ...
 
     clock.py log.py query.py    the audit log and what a search finds in it; pure
-    catalogue.py events.py generator.py    who, what and when: seeded; pure
+    catalogue.py events/ generator.py     who, what and when: seeded; pure
+    options.py                  every switch
     faults.py access.py         what goes wrong, who may read; no I/O
     answers.py app.py           Bitbucket's answers and addresses
     faulty.py                   the server around them, which fails on request
@@ -18,8 +19,9 @@ For the demo, for users' trials and for the tests. `Simulator` is the whole of i
 from forwarder.simulator.clock import Clock, HandClock, SystemClock
 from forwarder.simulator.faults import FAULTS, TRANSIENT, FaultName, fault_name, mix
 from forwarder.simulator.generator import Mixture
+from forwarder.simulator.options import SimulatorOptions
 from forwarder.simulator.serving import serve
-from forwarder.simulator.simulator import Simulator, SimulatorOptions
+from forwarder.simulator.simulator import Simulator
 
 __all__ = [
     "FAULTS",

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Protocol
 
 from starlette.applications import Starlette
 
@@ -15,15 +15,15 @@ from forwarder.simulator import events
 from forwarder.simulator.access import Caller, Credentials, Door, TokenBucket
 from forwarder.simulator.catalogue import Catalogue
 from forwarder.simulator.clock import Clock, SystemClock, to_ms
-from forwarder.simulator.faults import FaultName, Faults
+from forwarder.simulator.faults import Faults
 from forwarder.simulator.generator import (
     Arrival,
     Generator,
-    Mixture,
     stamped,
     timestamp,
 )
 from forwarder.simulator.log import AuditLog, Found, Query, decoded, event_ms
+from forwarder.simulator.options import SimulatorOptions
 
 # Areas after Atlassian's coverage settings; only "ecosystem", "permissions" and "security" are
 # seen in real events (BITBUCKET.md, the sample). Soteri's events belong to "ecosystem" (I).
@@ -36,8 +36,6 @@ _COVERAGE: Final = {
     "security": "base",
     "user_management": "base",
 }
-_KEEP_ROWS: Final = 10_000_000
-"""Bitbucket keeps no more rows than this (BITBUCKET.md section 4)."""
 
 
 class Connection(Protocol):
@@ -50,49 +48,6 @@ class Connection(Protocol):
     def close(self) -> None:
         """Close once everything buffered is sent."""
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SimulatorOptions:
-    """How the simulated Bitbucket is set up. Durations are seconds.
-
-    `context` is the path that Bitbucket is mounted at ("" or "/bitbucket"), `internal_host` what
-    `nextPageLink`, `system` and `uri` name, as behind a proxy. `history` events lie within the
-    last `span`, unless `events` names a file of captured ones; `rate` is how many happen each
-    second from then on. `limit_cap` is the largest page: 100,000, or 10,000. `retention` removes
-    older rows. `denied_status` is what a caller gets who may not read: 401 on older versions,
-    perhaps 403 on newer. `rate_limit` turns the token bucket on, `retry_after` says how it tells
-    the wait. `coverage` overrides levels of areas ("ecosystem": "off" hides Soteri's events), and
-    what is on `denylist`, by text or key of the action, is not written. `retry_after_seconds`
-    is what the scripted 429s ask for.
-    """
-
-    seed: int = 1
-    context: str = ""
-    internal_host: str = "http://bitbucket.internal:7990"
-    version: str = "8.19.1"
-    token: str = "simulator-admin-token"  # noqa: S105  opens nothing but this simulator
-    project_token: str = "simulator-project-token"  # noqa: S105  the same
-    project_token_projects: tuple[str, ...] = ("SEC",)
-    username: str = "admin"
-    password: str = "admin"  # noqa: S105  the same
-    events: Path | None = None
-    history: int = 0
-    span: float = 86_400.0
-    rate: float = 0.0
-    mixture: Mixture = field(default_factory=Mixture)
-    limit_cap: int = 100_000
-    retention: float | None = None
-    keep_rows: int = _KEEP_ROWS
-    denied_status: Literal[401, 403] = 401
-    rate_limit: bool = False
-    retry_after: Literal["seconds", "date", "none"] = "seconds"
-    retry_after_seconds: float = 1.0
-    slow_seconds: float = 1.0
-    busy_seconds: float = 0.0
-    coverage: Mapping[str, str] = field(default_factory=dict)
-    denylist: tuple[str, ...] = ()
-    fault_rates: Mapping[FaultName, float] = field(default_factory=dict)
 
 
 class Simulator:
@@ -131,6 +86,7 @@ class Simulator:
         self.connections: dict[tuple[str, int], Connection] = {}
         self.requests = 0
         self.searches = 0
+        self.happened = 0
         self._buckets: dict[str, TokenBucket] = {}
         self._lived_ms = self.clock.elapsed_ms()
         captured = _captured(options.events) if options.events else []
@@ -157,13 +113,7 @@ class Simulator:
         """Let happen what is due by now: live events, late rows, retention. Each request does."""
         true_ms = self.clock.elapsed_ms()
         if self.options.rate > 0:
-            for arrival in self._living.live(
-                after_ms=self._lived_ms,
-                until_ms=true_ms,
-                rate=self.options.rate,
-                offset_ms=self.clock.offset_ms,
-            ):
-                self._store(arrival)
+            self._live(true_ms)
         self._lived_ms = true_ms
         self.log.show(true_ms)
         if self.options.retention is not None or self.log.written > self.options.keep_rows:
@@ -172,6 +122,20 @@ class Simulator:
                 self.clock.now_ms() - round(seconds * 1000) if seconds is not None else -(2**62)
             )
             self.log.forget(before_ms=before, keep=self.options.keep_rows)
+
+    def _live(self, true_ms: int) -> None:
+        """Write what happened since the last time, up to as many events as there may be."""
+        happening = self._living.live(
+            after_ms=self._lived_ms,
+            until_ms=true_ms,
+            rate=self.options.rate,
+            offset_ms=self.clock.offset_ms,
+        )
+        count = self.options.live_count
+        left = None if count is None else count - self.happened
+        for arrival in islice(happening, left):
+            self._store(arrival)
+            self.happened += 1
 
     def fill(
         self, count: int, *, span: float, until: datetime | None = None, purpose: str = "fill"
@@ -297,7 +261,7 @@ class Simulator:
     def _generator(self, purpose: str) -> Generator:
         return Generator(
             self.options.seed,
-            catalogue=self.catalogue,
+            catalogue=self.catalogue if self.catalogue.projects else catalogues.invented(),
             mixture=self.options.mixture,
             host=self.options.internal_host,
             purpose=purpose,
