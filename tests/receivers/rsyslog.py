@@ -11,6 +11,9 @@ from tests.receivers.process import Daemon, free_port, required
 
 PACKAGES = "rsyslog rsyslog-gnutls rsyslog-openssl rsyslog-relp"
 
+Via = Literal["udp", "tcp", "tls", "relp", "relp+tls"]
+Driver = Literal["gtls", "ossl"]
+
 _PROPERTIES = (
     "pri", "protocol-version", "timestamp", "hostname", "app-name", "procid", "msgid",
     "structured-data", "msg", "rawmsg",
@@ -28,15 +31,15 @@ class Rsyslog(Daemon):
         self,
         folder: Path,
         *,
-        via: Literal["udp", "tcp", "tls", "relp", "relp+tls"] = "tcp",
-        driver: Literal["gtls", "ossl"] = "ossl",
+        via: Via = "tcp",
+        driver: Driver = "ossl",
         certificates: Certificates | None = None,
     ) -> None:
         kind: Literal["udp", "tcp"] = "udp" if via == "udp" else "tcp"
         super().__init__(folder, port=free_port(kind), kind=kind)
         self._via = via
         self._driver = driver
-        self._certificates = certificates
+        self.certificates = certificates
         self._starts = 0
 
     @property
@@ -97,13 +100,13 @@ action(type="omfile" file="{output}" template="lines" asyncWriting="off" flushOn
         )
 
     def _pems(self) -> Certificates:
-        assert self._certificates is not None, "TLS needs certificates"
-        return self._certificates
+        assert self.certificates is not None, "TLS needs certificates"
+        return self.certificates
 
     def _input(self) -> str:
         where = f'port="{self.port}" address="127.0.0.1"'
         if self._via == "udp":
-            return f'module(load="imudp")\ninput(type="imudp" {where} rcvbufSize="8m")'
+            return f'module(load="imudp")\ninput(type="imudp" {where} )'
         if self._via == "tcp":
             return f'module(load="imtcp")\ninput(type="imtcp" {where})'
         if self._via == "tls":
@@ -125,8 +128,8 @@ action(type="omfile" file="{output}" template="lines" asyncWriting="off" flushOn
 def rsyslogd(
     folder: Path,
     *,
-    via: Literal["udp", "tcp", "tls", "relp", "relp+tls"] = "tcp",
-    driver: Literal["gtls", "ossl"] = "ossl",
+    via: Via = "tcp",
+    driver: Driver = "ossl",
     certificates: Certificates | None = None,
 ) -> Iterator[Rsyslog]:
     """Run one until the block ends; `folder` has to exist."""

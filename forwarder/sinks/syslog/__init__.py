@@ -102,6 +102,13 @@ class SyslogConfig(SinkOptions):
     timeout: Duration = Field(
         default=as_written("60s"), description="For the receiver to take a batch, at most."
     )
+    rate: int = Field(
+        default=2000,
+        ge=1,
+        le=1_000_000,
+        description="Messages a second over udp://, at most: a receiver drops what comes faster "
+        "than it reads, and nobody is told.",
+    )
     tls: TlsOptions = TlsOptions()
 
     @model_validator(mode="after")
@@ -109,6 +116,10 @@ class SyslogConfig(SinkOptions):
         scheme = parse_address(self.address).scheme
         if scheme == "udp" and "framing" in self.model_fields_set:
             raise ValueError("framing is for tcp:// and tls://: over udp:// a message is a packet")
+        if scheme != "udp" and "rate" in self.model_fields_set:
+            raise ValueError(
+                "rate is for udp://: over tcp:// and tls:// the receiver sets the pace"
+            )
         if scheme != "tls" and self.tls != TlsOptions():
             raise ValueError(f"tls is for tls:// addresses: {self.address} would not be encrypted")
         return self
@@ -160,7 +171,7 @@ class SyslogConfig(SinkOptions):
     def _transport(self, name: str) -> Transport:
         address = parse_address(self.address)
         if address.scheme == "udp":
-            return UdpTransport(address, name=name)
+            return UdpTransport(address, rate=self.rate, name=name)
         secured = address.scheme == "tls"
         if secured and not self.tls.verify:
             log.warning("tls.left_unverified", sink=name, address=str(address))

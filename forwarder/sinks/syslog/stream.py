@@ -1,7 +1,10 @@
 """Syslog over TCP (RFC 6587) and TLS (RFC 5425), settled by the half-close checkpoint."""
 
+import fcntl
 import socket
 import ssl
+import sys
+import termios
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -27,8 +30,8 @@ class StreamTransport:
     queue is Direct; a receiver that queues in memory can still lose what it holds there). A bare
     end without the peer's close_notify is as good: rsyslog's GnuTLS driver ends so.
 
-    Not taken is a batch whose peer ended before our own end had reached it. The kernel knows
-    (TCP_INFO), where it is Linux; elsewhere only what came before we had closed is noticed.
+    Not taken is a batch whose peer ended before our own end had reached it, which a reset may or
+    may not follow. On Linux the kernel tells (`_heard_out`); elsewhere the reset has to.
     """
 
     largest = None
@@ -73,11 +76,11 @@ class StreamTransport:
                 stream = await self._connect()
             async with stream:
                 if self._tls is None:
-                    await self._hand_over(stream, data, lambda _: None)
+                    await self._hand_over(stream, data)
                     return "TCP"
                 client = TlsClient(self._tls, server_name=self._server_name)
                 await self._shake_hands(client, stream)
-                await self._hand_over(stream, client.seal(data), client.take)
+                await self._hand_over(stream, client.seal(data), client)
                 return client.version
         except TimeoutError as error:
             raise TransientError(f"{where}: no answer in time") from error
@@ -103,18 +106,17 @@ class StreamTransport:
             raise hung_up(str(self._address)) from error
 
     async def _hand_over(
-        self, stream: SocketStream, data: bytes, take: Callable[[bytes], None]
+        self, stream: SocketStream, data: bytes, client: TlsClient | None = None
     ) -> None:
-        """Send `data`, close for writing, and return when the peer has ended after that."""
+        """Send `data`, close for writing, and return when the peer has ended because of that."""
         closed = False
 
         async def speak() -> None:
             nonlocal closed
             try:
                 await stream.send(data)
-                if _state(stream) in (None, _ESTABLISHED):
-                    closed = True
-                    await stream.send_eof()
+                closed = client is not None or _state(stream) in (None, _ESTABLISHED)
+                await stream.send_eof()
             except anyio.BrokenResourceError:
                 return  # whoever listens is told why: an alert that came first says more
 
@@ -124,36 +126,50 @@ class StreamTransport:
                 tasks.start_soon(speak)
                 try:
                     while True:
-                        take(await stream.receive(_RECEIVED))
+                        said = await stream.receive(_RECEIVED)
+                        if client is not None:
+                            client.take(said)
                 except anyio.EndOfStream:
                     pass
                 except (anyio.BrokenResourceError, ssl.SSLError) as error:
                     broken = error
-                tasks.cancel_scope.cancel()
+                    tasks.cancel_scope.cancel()
         if broken is not None:
             raise broken
-        if not closed or not _was_read(stream):
+        if not closed or not _heard_out(stream, farewell=client is not None):
             raise TransientError(
                 f"{self._address}: closed before it had read everything",
                 remedy="check the receiver's log",
             )
 
 
+def _heard_out(stream: SocketStream, *, farewell: bool) -> bool:
+    """Say whether the peer's end, just read, is the answer to ours.
+
+    It is not where a reset followed it (reading does not tell, SO_ERROR does), nor where it was
+    on its way before the peer had what it should answer to: our FIN or, where a `farewell` was
+    sent within the data (close_notify), all data.
+    """
+    if _socket(stream).getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        return False
+    if farewell:
+        return _unacknowledged(stream) <= 1  # the FIN counts as one
+    return _state(stream) not in _UNANSWERED
+
+
 def _state(stream: SocketStream) -> int | None:
     """Return the connection's state as Linux numbers it, None on other systems."""
-    if not hasattr(socket, "TCP_INFO"):
+    if sys.platform != "linux":
         return None
-    raw = _socket(stream)
-    return int(raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0])
+    return int(_socket(stream).getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0])
 
 
-def _was_read(stream: SocketStream) -> bool:
-    """Say whether the peer's end, just read, came after ours: no reset, and our FIN answered.
-
-    A reset that follows the peer's FIN is not told by reading, only by SO_ERROR.
-    """
-    reset = _socket(stream).getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    return not reset and _state(stream) not in _UNANSWERED
+def _unacknowledged(stream: SocketStream) -> int:
+    """Return how many bytes the peer's system has not acknowledged, 0 on other systems."""
+    if sys.platform != "linux":
+        return 0
+    answer = fcntl.ioctl(_socket(stream).fileno(), termios.TIOCOUTQ, bytes(4))  # tcp(7), SIOCOUTQ
+    return int.from_bytes(answer, sys.byteorder)
 
 
 def _socket(stream: SocketStream) -> socket.socket:
