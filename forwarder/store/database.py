@@ -37,6 +37,9 @@ _SETTINGS: Final = (
     "pragma cache_size = -2048",
     "pragma mmap_size = 0",
     "pragma temp_store = memory",
+    # Debian's SQLite overwrites what is deleted, at the price of writing it once more; what is
+    # forgotten here is old, not secret.
+    "pragma secure_delete = off",
     # There are no foreign keys.
     "pragma foreign_keys = off",
 )
@@ -60,10 +63,10 @@ class Database:
     that has begun is stored or rolled back as a whole.
     """
 
-    def __init__(self, path: Path, *, writable: bool) -> None:
+    def __init__(self, path: Path, *, writable: bool, busy_timeout: float = _BUSY_SECONDS) -> None:
         self.path = path
         self._writable = writable
-        self._engine = _engine(path, writable=writable)
+        self._engine = _engine(path, writable=writable, busy_timeout=busy_timeout)
         self._writer = CapacityLimiter(1)
         self._readers = CapacityLimiter(READERS)
 
@@ -154,12 +157,13 @@ async def opened(path: Path, *, writable: bool) -> AsyncIterator[Database]:
         await database.close()
 
 
-def _engine(path: Path, *, writable: bool) -> Engine:
+def _engine(path: Path, *, writable: bool, busy_timeout: float) -> Engine:
     mode = "rw" if writable else "ro"
     engine = create_engine(
         f"sqlite:///file:{quote(str(path))}?mode={mode}&uri=true",
-        connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False},
+        connect_args={"timeout": busy_timeout, "check_same_thread": False},
         pool_size=READERS + 1,
+        pool_use_lifo=True,  # the connection that was used last has the pages in memory
         max_overflow=0,
     )
 

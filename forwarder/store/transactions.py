@@ -5,6 +5,7 @@ Plain functions of a connection; times are epoch milliseconds.
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from itertools import islice
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ import msgspec
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Dialect,
     Table,
     bindparam,
     delete,
@@ -105,33 +107,43 @@ def append(
     """Store events, checkpoint and unreadable records; return how many events were new."""
     last: int = connection.execute(_LOCK_PLACES).scalar_one()
     new = _new(connection, events)
-    place = last
-    rows = iter(new.values())
+    rows = iter(enumerate(new.values(), last + 1))
     while part := list(islice(rows, _ASKED_AT_ONCE)):
-        connection.execute(
-            insert(EVENTS),
-            [
-                {
-                    "place": at,
-                    "event_id": event.event_id,
-                    "source": event.source,
-                    "kind": event.kind,
-                    "occurred_at": milliseconds(event.occurred_at),
-                    "stored_at": now,
-                    "body": _encode(event),
-                }
-                for at, event in enumerate(part, place + 1)
-            ],
-        )
-        place += len(part)
+        _insert(connection, part, now)
     if new:
-        connection.execute(update(PLACES).values(last=place))
+        connection.execute(update(PLACES).values(last=last + len(new)))
     for record in unreadable:
         body = bytes(record.original)
         digest = hashlib.sha256(body).hexdigest()
         _bury(connection, (source, "", digest), "", ("unreadable", record.detail, 1), body, now)
     _store_checkpoint(connection, source, checkpoint, len(new), now)
     return len(new)
+
+
+def _insert(connection: Connection, events: Iterable[tuple[int, Event]], now: int) -> None:
+    # The driver is called directly: SQLAlchemy's own work for each row is half of what SQLite
+    # needs to store it (2.5 µs of 5).
+    connection.exec_driver_sql(
+        _insert_text(connection.dialect),
+        [
+            (
+                place,
+                event.event_id,
+                event.source,
+                event.kind,
+                milliseconds(event.occurred_at),
+                now,
+                _encode(event),
+            )
+            for place, event in events
+        ],
+    )
+
+
+@cache
+def _insert_text(dialect: Dialect) -> str:
+    columns = ("place", "event_id", "source", "kind", "occurred_at", "stored_at", "body")
+    return str(insert(EVENTS).values(dict.fromkeys(columns)).compile(dialect=dialect))
 
 
 def _new(connection: Connection, events: Sequence[Event]) -> dict[str, Event]:
@@ -237,7 +249,8 @@ def read(connection: Connection, sink: str, limit: int, max_bytes: int) -> Batch
     events: list[Event] = []
     places: list[int] = []
     total = 0
-    for place, body in found:
+    rows: Any = found.cursor  # the driver's own: half the work for each row
+    for place, body in rows:
         total += len(body)
         if total > max_bytes and events:
             break

@@ -1,0 +1,49 @@
+"""Filters decide by what an event says, whatever the case; the rest is in the contract suite."""
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from forwarder.model import AffectedObject, Attribute, EventFilter
+from forwarder.store.matching import matcher, milliseconds, moment
+from tests.fakes.events import event, hostile_events
+
+pure = settings(deadline=None, derandomize=True)
+moments = st.datetimes(timezones=st.just(UTC))
+
+
+@pure
+@given(moments)
+def test_milliseconds_round_down_and_come_back(at: datetime) -> None:
+    back = moment(milliseconds(at))
+    assert timedelta(0) <= at - back < timedelta(milliseconds=1)
+
+
+@pure
+@given(moments, moments)
+def test_milliseconds_keep_the_order(one: datetime, other: datetime) -> None:
+    assert one > other or milliseconds(one) <= milliseconds(other)
+
+
+@pure
+@given(hostile_events())
+def test_an_empty_filter_takes_everything(hostile: object) -> None:
+    assert matcher(EventFilter())(hostile)  # type: ignore[arg-type]
+
+
+def test_a_target_that_is_no_repository_names_no_project() -> None:
+    user = event(1, objects=(), attributes=(Attribute(name="target", value="alice"),))
+    assert not matcher(EventFilter(projects=("alice",)))(user)
+    assert not matcher(EventFilter(repositories=("alice",)))(user)
+
+
+def test_a_project_is_found_by_its_id_too() -> None:
+    moved = event(1, objects=(AffectedObject(type="PROJECT", name="Payments team", id="17"),))
+    assert matcher(EventFilter(projects=("17",)))(moved)
+
+
+def test_a_user_of_the_same_name_is_no_repository() -> None:
+    user = event(1, objects=(AffectedObject(type="USER", name="payments"),), attributes=())
+    assert not matcher(EventFilter(repositories=("payments",)))(user)
+    assert not matcher(EventFilter(projects=("payments",)))(user)
