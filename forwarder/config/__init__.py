@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from forwarder.config import checks, layers, problems, tables
 from forwarder.config.layers import DEFAULT_FILE, DEFAULT_SECRETS, Where, Written
 from forwarder.config.schema import schema as schema
+from forwarder.config.tables import format_named as format_named
 from forwarder.errors import ConfigError
 from forwarder.options import Options
 from forwarder.server import ServerConfig

@@ -4,12 +4,15 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, Literal, get_args, get_origin
+from typing import Any, Final, Literal, cast, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
 from forwarder.config.layers import Where, Written
 from forwarder.config.problems import models
+from forwarder.errors import ConfigError
+from forwarder.formats import FORMATS
+from forwarder.interfaces import Format
 from forwarder.options import Options, Secret, extension, extensions, members
 from forwarder.server import ServerConfig
 from forwarder.sinks import SinkConfig
@@ -94,3 +97,15 @@ def _json(text: str) -> object:
 def _is_text(field: FieldInfo) -> bool:
     literals = [m for m in members(field.annotation) if get_origin(m) is Literal]
     return all(isinstance(choice, str) for literal in literals for choice in get_args(literal))
+
+
+def format_named(name: str) -> Format:
+    """Return the format that a loaded configuration names: ours, or another package's.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    found = FORMATS.get(name) or extension("formats", name)
+    if found is None:
+        raise ConfigError([f'there is no format "{name}"'])
+    return cast("Format", found)
