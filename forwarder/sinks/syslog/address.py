@@ -32,7 +32,10 @@ def parse_address(text: str) -> Address:
         ValueError: it is none; the message says what is understood.
     """
     known = "write udp://host:514, tcp://host:514 or tls://host:6514"
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+    except ValueError:  # brackets that hold no IPv6 address
+        raise ValueError(f'"{text}" is not a syslog address: {known}') from None
     if parts.scheme in _LATER:
         raise ValueError(f"{parts.scheme}:// (RELP) is not there yet: {known}")
     if parts.scheme not in _PORTS:
