@@ -59,7 +59,8 @@ class Simulator:
     Not covered: how a real version orders its checks of one request, the texts of most errors,
     the CSV's columns, how `search` weighs words, SAML and OAuth, writing to the configuration,
     projects, hooks, scans and all the rest of Bitbucket, and the legacy audit API, which answers
-    404 as on 8.0 and later. Every Soteri text but "Security hook skipped" is invented (events.py).
+    404 as on 8.0 and later. Every Soteri text but "Security hook skipped" is
+    invented (events/soteri.py).
 
     Raises:
         ValueError: the file of captured events cannot be used; the message names the line.
@@ -95,12 +96,13 @@ class Simulator:
             if options.events
             else catalogues.invented()
         )
+        self._filling = self._generator("history")
         self._emitting = self._generator("emit")
         self._living = self._generator("live")
         for body, at_ms in captured:
             self._store(Arrival(body, at_ms, self._lived_ms))
         if not options.events:
-            self.fill(options.history, span=options.span, purpose="history")
+            self.fill(options.history, span=options.span)
 
     @cached_property
     def app(self) -> Starlette:
@@ -137,13 +139,11 @@ class Simulator:
             self._store(arrival)
             self.happened += 1
 
-    def fill(
-        self, count: int, *, span: float, until: datetime | None = None, purpose: str = "fill"
-    ) -> None:
+    def fill(self, count: int, *, span: float, until: datetime | None = None) -> None:
         """Write `count` generated events, spread over the `span` seconds before `until`."""
         end_ms = self.clock.now_ms() if until is None else to_ms(until)
         start_ms = end_ms - round(span * 1000)
-        for arrival in self._generator(purpose).history(count, start_ms=start_ms, end_ms=end_ms):
+        for arrival in self._filling.history(count, start_ms=start_ms, end_ms=end_ms):
             self._store(arrival)
 
     def emit(

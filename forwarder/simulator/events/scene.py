@@ -62,15 +62,9 @@ class Scene:
             }
         ]
         if self.repository:
-            slug = self.repository.slug
-            found.append(
-                {
-                    "name": slug,
-                    "type": "REPOSITORY",
-                    "uri": f"{self.host}/projects/{key}/repos/{slug}/browse",
-                    "id": str(self.repository.id),
-                }
-            )
+            # Without a uri, as in the real events; a deleted one has none either.
+            one = {"name": self.repository.slug, "type": "REPOSITORY"}
+            found.append({**one, "id": str(self.repository.id)})
         return found
 
     def event(

@@ -60,7 +60,6 @@ def hook_skipped(scene: Scene) -> Json:
         attributes=[
             *legacy(scene, {"commit": commit, "reason": "skip-soteri-security-check"}),
             attribute("Branch", f"refs/heads/{scene.random.choice(_BRANCHES)}"),
-            attribute("Commit", commit),
             attribute(
                 "Commit message", "Hotfix for the till\r\n\r\n**skip-soteri-security-check**\n"
             ),
@@ -128,7 +127,7 @@ def _settings(action: str, name: str, before: str | None, after: str | None) -> 
 
 def _files_skipped(scene: Scene) -> Json:
     # A handful of files; now and then many, so that sizes differ as they do in life.
-    count = scene.random.choice((2, 3, 5, 8, 40))
+    count = scene.random.choice((1, 2, 3, 5, 21))
     reasons = ("binary file", "larger than 5 MiB", "excluded by soteri-security.yml")
     skipped = [
         {"path": scene.random.choice(_FILES), "reason": scene.random.choice(reasons)}
