@@ -1,0 +1,80 @@
+"""The installed command, in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+COMMAND = str(Path(sys.executable).with_name("soteri-forwarder"))
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Return an environment with nothing of ours in it but `more`."""
+    kept = ("PATH", "HOME", "LANG", "COVERAGE_PROCESS_START")
+    return {name: os.environ[name] for name in kept if name in os.environ} | more
+
+
+class Forwarder:
+    """One configuration in a folder, and the command that is run on it."""
+
+    def __init__(self, folder: Path, config: str, **env: str) -> None:
+        self.folder = folder
+        self.path = folder / "config.toml"
+        self.path.write_text(config, "utf-8")
+        self.path.chmod(0o600)
+        self.env = environment(**env)
+
+    async def run(self, *words: str, fail_after: float = 90) -> subprocess.CompletedProcess[bytes]:
+        """Run a verb to its end; neither a failure's output nor its exit code is hidden."""
+        with anyio.fail_after(fail_after):
+            return await anyio.run_process(
+                [COMMAND, *words, "--config", str(self.path)], check=False, env=self.env
+            )
+
+    @contextmanager
+    def daemon(self) -> Iterator[subprocess.Popen[bytes]]:
+        """Run the daemon until the block ends, by SIGKILL if it still runs then."""
+        with (
+            (self.folder / "daemon.log").open("ab") as log,
+            subprocess.Popen(
+                [COMMAND, "run", "--config", str(self.path)], stderr=log, stdout=log, env=self.env
+            ) as running,
+        ):
+            try:
+                yield running
+            finally:
+                running.kill()
+
+    @property
+    def log(self) -> str:
+        """What the daemon has logged, over all its runs."""
+        return (self.folder / "daemon.log").read_text("utf-8")
+
+
+async def ended(running: subprocess.Popen[bytes], *, within: float) -> int:
+    """Return the exit code once the process has ended."""
+    with anyio.fail_after(within):
+        return await anyio.to_thread.run_sync(running.wait, abandon_on_cancel=True)
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    """Return the objects of a file of JSON lines; every line must be whole."""
+    text = path.read_bytes() if path.exists() else b""
+    assert not text or text.endswith(b"\n"), "the last line is torn"
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def parts(folder: Path, pattern: str) -> list[Path]:
+    """Return the file sink's rotated parts, oldest first, and the current file."""
+    return sorted(folder.glob(pattern))
+
+
+def archived(folder: Path, pattern: str = "audit.jsonl") -> list[dict[str, Any]]:
+    """Return what the file sink has written, rotated parts included where they match."""
+    return [line for path in parts(folder, pattern) for line in lines(path)]
