@@ -22,11 +22,11 @@ from forwarder.model import (
     StoreStatus,
     Unreadable,
 )
-from forwarder.store import transactions
 from forwarder.store.database import Database, make_folder, opened
 from forwarder.store.lock import exclusive
 from forwarder.store.matching import matcher, milliseconds
 from forwarder.store.schema import EVENTS
+from forwarder.store.transactions import append, dead_letters, events, positions, status
 
 _WINDOW: Final = 10_000  # places looked at in one step of `events`, so that it can be stopped
 _WINDOW_BYTES: Final = 4 * 1024**2  # stored bytes held in one step
@@ -68,7 +68,7 @@ class SqlOutbox:
         """Store events, checkpoint and unreadable records in one transaction."""
         time = self._time()
         new = await self._database.write(
-            lambda connection: transactions.append(
+            lambda connection: append.append(
                 connection, source, events, checkpoint, unreadable, time
             )
         )
@@ -79,16 +79,16 @@ class SqlOutbox:
 
     async def checkpoint(self, source: str) -> Checkpoint | None:
         """Return what the last `append` for `source` stored, or None."""
-        return await self._database.read(partial(transactions.checkpoint_of, source=source))
+        return await self._database.read(partial(append.checkpoint_of, source=source))
 
     async def register(self, sink: str) -> None:
         """Make a position for `sink` before the oldest event stored, if it has none."""
-        await self._database.write(partial(transactions.register, sink=sink))
+        await self._database.write(partial(positions.register, sink=sink))
 
     async def read(self, sink: str, *, limit: int, max_bytes: int) -> Batch | None:
         """Return what comes after the sink's position, or None where nothing does."""
         return await self._database.read(
-            partial(transactions.read, sink=sink, limit=limit, max_bytes=max_bytes)
+            partial(positions.read, sink=sink, limit=limit, max_bytes=max_bytes)
         )
 
     async def settle(self, sink: str, batch: Batch, receipt: Receipt, *, attempts: int = 1) -> None:
@@ -99,12 +99,12 @@ class SqlOutbox:
                 raise ValueError(f"rejected but not in the batch: {', '.join(sorted(strangers))}")
         time = self._time()
         await self._database.write(
-            lambda connection: transactions.settle(connection, sink, batch, receipt, attempts, time)
+            lambda connection: positions.settle(connection, sink, batch, receipt, attempts, time)
         )
 
     async def backlog(self, sink: str) -> Backlog:
         """Return the sink's position and what lies after it."""
-        return await self._database.read(partial(transactions.backlog, sink=sink))
+        return await self._database.read(partial(positions.backlog, sink=sink))
 
     def memory(self, sink: str) -> "SqlMemory":
         """Return the memory of `sink`."""
@@ -114,7 +114,7 @@ class SqlOutbox:
         """Return when something lies after the sink's position; at once if it already does."""
         while True:
             appended = self._appended  # taken first: what comes after the look sets it
-            if await self._database.read(partial(transactions.has_more, sink=sink)):
+            if await self._database.read(partial(positions.has_more, sink=sink)):
                 return
             await appended.wait()
 
@@ -125,12 +125,12 @@ class SqlOutbox:
         matches = matcher(wanted)
         conditions = _conditions(wanted)
         after, last = await self._database.read(
-            partial(transactions.bounds, after=after, ids=_ids(wanted))
+            partial(events.bounds, after=after, ids=_ids(wanted))
         )
         while after < last:
             rows, after = await self._database.read(
                 partial(
-                    transactions.window,
+                    events.window,
                     after=after,
                     until=min(after + _WINDOW, last),
                     conditions=conditions,
@@ -145,7 +145,7 @@ class SqlOutbox:
         """Yield dead letters, oldest first."""
         after = 0
         while letters := await self._database.read(
-            partial(transactions.dead_letters, sink=sink, after=after, limit=_LETTERS)
+            partial(dead_letters.dead_letters, sink=sink, after=after, limit=_LETTERS)
         ):
             for letter in letters:
                 yield letter
@@ -153,16 +153,16 @@ class SqlOutbox:
 
     async def count_dead_letters(self) -> Mapping[tuple[str, str], int]:
         """Return how many dead letters there are for each sink ("" for records) and reason."""
-        return await self._database.read(transactions.count_dead_letters)
+        return await self._database.read(dead_letters.count_dead_letters)
 
     async def prune(self, *, stored_before: datetime, sinks: Sequence[str]) -> int:
         """Forget some events that every one of `sinks` has settled and that are old."""
         time, before = self._time(), milliseconds(stored_before)
-        until = await self._database.read(partial(transactions.settled_by, sinks=sinks))
+        until = await self._database.read(partial(positions.settled_by, sinks=sinks))
         after: int | None = 0
         while after is not None:
             forgotten, after = await self._database.write(
-                partial(transactions.prune, after=after, until=until, before=before, now=time)
+                partial(events.prune, after=after, until=until, before=before, now=time)
             )
             if forgotten:
                 return forgotten
@@ -173,7 +173,7 @@ class SqlOutbox:
         """Keep how a part is, for those who look without the daemon."""
         await self._database.write(
             partial(
-                transactions.note,
+                status.note,
                 part=part,
                 state=state,
                 error=error,
@@ -185,14 +185,7 @@ class SqlOutbox:
     async def status(self) -> StoreStatus:
         """Return what is known of every source and sink that was ever stored."""
         size = await self._database.size()
-        return await self._database.read(
-            lambda connection: StoreStatus(
-                sources=transactions.sources(connection),
-                sinks=transactions.sinks(connection),
-                dead_letters=transactions.count_dead_letters(connection),
-                size=size,
-            )
-        )
+        return await self._database.read(partial(status.status, size=size))
 
     async def size(self) -> int:
         """Return the bytes that the store takes on disk."""
@@ -208,11 +201,11 @@ class SqlMemory:
 
     async def load(self) -> Mapping[str, Any]:
         """Return what was kept last, or an empty mapping."""
-        return await self._database.read(partial(transactions.load_memo, sink=self._sink))
+        return await self._database.read(partial(positions.load_memo, sink=self._sink))
 
     async def save(self, memo: Mapping[str, Any]) -> None:
         """Keep `memo` in place of what was kept before; durable on return."""
-        await self._database.write(partial(transactions.save_memo, sink=self._sink, memo=memo))
+        await self._database.write(partial(positions.save_memo, sink=self._sink, memo=memo))
 
 
 def _conditions(wanted: EventFilter) -> list[ColumnElement[bool]]:
@@ -223,7 +216,7 @@ def _conditions(wanted: EventFilter) -> list[ColumnElement[bool]]:
     if wanted.until is not None:
         conditions.append(EVENTS.c.occurred_at <= milliseconds(wanted.until))
     if wanted.kinds:
-        conditions.append(transactions.kind_is(wanted.kinds))
+        conditions.append(events.kind_is(wanted.kinds))
     return conditions
 
 

@@ -1,0 +1,112 @@
+"""Events and their checkpoint go in."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from functools import cache
+from itertools import islice
+from typing import Final
+
+import msgspec
+from sqlalchemy import Connection, Dialect, bindparam, insert, select, update
+
+from forwarder.model import Checkpoint, Event, Unreadable
+from forwarder.store.matching import milliseconds
+from forwarder.store.schema import CHECKPOINTS, EVENTS, PLACES
+from forwarder.store.transactions import put
+from forwarder.store.transactions.dead_letters import bury
+
+_ASKED_AT_ONCE: Final = 500  # ids in one question, rows in one insert
+_encode: Final = msgspec.json.Encoder().encode
+
+decode_checkpoint: Final = msgspec.json.Decoder(Checkpoint).decode
+
+_LOCK_PLACES: Final = select(PLACES.c.last).with_for_update()
+
+_KNOWN: Final = select(EVENTS.c.event_id).where(
+    EVENTS.c.event_id.in_(bindparam("ids", expanding=True))
+)
+
+
+def append(
+    connection: Connection,
+    source: str,
+    events: Sequence[Event],
+    checkpoint: Checkpoint,
+    unreadable: Sequence[Unreadable],
+    now: int,
+) -> int:
+    """Store events, checkpoint and unreadable records; return how many events were new."""
+    last: int = connection.execute(_LOCK_PLACES).scalar_one()
+    new = _new(connection, events)
+    rows = iter(enumerate(new.values(), last + 1))
+    while part := list(islice(rows, _ASKED_AT_ONCE)):
+        _insert(connection, part, now)
+    if new:
+        connection.execute(update(PLACES).values(last=last + len(new)))
+    for record in unreadable:
+        body = bytes(record.original)
+        digest = hashlib.sha256(body).hexdigest()
+        bury(connection, (source, "", digest), "", ("unreadable", record.detail, 1), body, now)
+    _store_checkpoint(connection, source, checkpoint, len(new), now)
+    return len(new)
+
+
+def _insert(connection: Connection, events: Iterable[tuple[int, Event]], now: int) -> None:
+    # The driver is called directly: SQLAlchemy's own work for each row is half of what SQLite
+    # needs to store it (2.5 µs of 5).
+    connection.exec_driver_sql(
+        _insert_text(connection.dialect),
+        [
+            (
+                place,
+                event.event_id,
+                event.source,
+                event.kind,
+                milliseconds(event.occurred_at),
+                now,
+                _encode(event),
+            )
+            for place, event in events
+        ],
+    )
+
+
+@cache
+def _insert_text(dialect: Dialect) -> str:
+    columns = ("place", "event_id", "source", "kind", "occurred_at", "stored_at", "body")
+    return str(insert(EVENTS).values(dict.fromkeys(columns)).compile(dialect=dialect))
+
+
+def _new(connection: Connection, events: Sequence[Event]) -> dict[str, Event]:
+    """Return those of `events` that aren't stored, by id, in their order; of twins the first."""
+    new: dict[str, Event] = {}
+    for event in events:
+        new.setdefault(event.event_id, event)
+    ids = list(new)
+    for start in range(0, len(ids), _ASKED_AT_ONCE):
+        asked = {"ids": ids[start : start + _ASKED_AT_ONCE]}
+        for known in connection.execute(_KNOWN, asked).scalars():
+            del new[known]
+    return new
+
+
+def _store_checkpoint(
+    connection: Connection, source: str, checkpoint: Checkpoint, new: int, now: int
+) -> None:
+    stored = connection.execute(
+        select(CHECKPOINTS.c.stored).where(CHECKPOINTS.c.source == source)
+    ).scalar()
+    values = {
+        "checkpoint": _encode(checkpoint).decode(),
+        "stored": (stored or 0) + new,
+        "stored_at": now,
+    }
+    put(connection, CHECKPOINTS, {"source": source}, values)
+
+
+def checkpoint_of(connection: Connection, source: str) -> Checkpoint | None:
+    """Return the stored checkpoint."""
+    found = connection.execute(
+        select(CHECKPOINTS.c.checkpoint).where(CHECKPOINTS.c.source == source)
+    ).scalar()
+    return None if found is None else decode_checkpoint(found)

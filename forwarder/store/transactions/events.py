@@ -1,0 +1,125 @@
+"""Stored events are looked at, and forgotten."""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, or_, select, update
+
+from forwarder.errors import StoreError
+from forwarder.model import Event
+from forwarder.store.schema import EVENTS, PLACES
+
+PRUNED_AT_ONCE: Final = 2000
+"""Events looked at in one pruning transaction: some 20 ms in which nothing else can be written."""
+
+_decode_event: Final = msgspec.json.Decoder(Event).decode
+
+FIRST_AFTER: Final = (
+    select(EVENTS.c.place, EVENTS.c.occurred_at)
+    .where(EVENTS.c.place > bindparam("position"))
+    .order_by(EVENTS.c.place)
+    .limit(1)
+)
+
+_OLDEST: Final = (
+    select(EVENTS.c.place, EVENTS.c.stored_at, EVENTS.c.occurred_at)
+    .where(EVENTS.c.place > bindparam("after"), EVENTS.c.place <= bindparam("until"))
+    .order_by(EVENTS.c.place)
+    .limit(PRUNED_AT_ONCE)
+)
+
+
+def decoded(place: int, body: bytes) -> Event:
+    """Return a stored event.
+
+    Raises:
+        StoreError: it is not what was stored.
+    """
+    try:
+        return _decode_event(body)
+    except msgspec.DecodeError as error:
+        raise StoreError(
+            f"event {place} in the store cannot be read: {error}",
+            remedy="the file is damaged: restore a backup",
+        ) from error
+
+
+def bounds(connection: Connection, after: int, ids: tuple[str, str] | None) -> tuple[int, int]:
+    """Return the places, exclusive and inclusive, between which events with `ids` lie."""
+    if ids is not None and after == 0:
+        span = EVENTS.c.event_id >= ids[0], EVENTS.c.event_id < ids[1]
+        first, last = connection.execute(
+            select(func.min(EVENTS.c.place), func.max(EVENTS.c.place)).where(*span)
+        ).one()
+        return (0, 0) if first is None else (first - 1, last)
+    found = connection.execute(FIRST_AFTER, {"position": after}).first()
+    last = connection.execute(select(PLACES.c.last)).scalar_one()
+    return (last, last) if found is None else (found.place - 1, last)
+
+
+def kind_is(kinds: Iterable[str]) -> ColumnElement[bool]:
+    """Return the condition that an event is of one of `kinds`; all, where there are none."""
+    folded = func.lower(EVENTS.c.kind)
+    return or_(
+        *(
+            folded.startswith(kind[:-1].lower(), autoescape=True)
+            if kind.endswith("*")
+            else folded == kind.lower()
+            for kind in kinds
+        )
+    )
+
+
+def window(
+    connection: Connection,
+    after: int,
+    until: int,
+    conditions: Sequence[ColumnElement[bool]],
+    max_bytes: int,
+) -> tuple[list[tuple[int, Event]], int]:
+    """Return events from `after` to `until` that meet the conditions, and where the next begin."""
+    found = connection.execute(
+        select(EVENTS.c.place, EVENTS.c.body)
+        .where(EVENTS.c.place > after, EVENTS.c.place <= until, *conditions)
+        .order_by(EVENTS.c.place)
+    )
+    rows: list[tuple[int, Event]] = []
+    total = 0
+    for place, body in found:
+        rows.append((place, decoded(place, body)))
+        total += len(body)
+        if total >= max_bytes:
+            found.close()
+            return rows, place
+    return rows, until
+
+
+def prune(
+    connection: Connection, after: int, until: int, before: int, now: int
+) -> tuple[int, int | None]:
+    """Forget old events among the next few; return how many, and where to go on (None: done)."""
+    old = 0
+    seen = after
+    for place, stored_at, occurred_at in connection.execute(
+        _OLDEST, {"after": after, "until": until}
+    ):
+        # Places are in the order of storing, so here the young begin; but a clock that had
+        # jumped ahead for a while must not keep all that came later from being forgotten.
+        if before <= stored_at <= now:
+            break
+        old += stored_at < before and occurred_at < before
+        seen = place
+    if seen == after:
+        return 0, None
+    if old:
+        connection.execute(
+            delete(EVENTS).where(
+                EVENTS.c.place > after,
+                EVENTS.c.place <= seen,
+                EVENTS.c.stored_at < before,
+                EVENTS.c.occurred_at < before,
+            )
+        )
+        connection.execute(update(PLACES).where(PLACES.c.forgotten < seen).values(forgotten=seen))
+    return old, seen
