@@ -133,8 +133,8 @@ VERDICTS: Final[Mapping[str, _Verdict]] = MappingProxyType(
 
 
 def code_of(error: Exception) -> str:
-    """Return the error code of a `ClientError`, or nothing."""
-    return str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
+    """Return the error code of a `ClientError`; nothing of any other exception."""
+    return str(_answer(error).get("Error", {}).get("Code", ""))
 
 
 def failure(error: Exception, *, resource: str) -> ForwarderError:
@@ -143,11 +143,11 @@ def failure(error: Exception, *, resource: str) -> ForwarderError:
     `resource` is the ARN pattern that a missing permission must cover. What AWS says is cut to
     its first line: further ones can hold the signed request, and with it the session token.
     """
-    if not code_of(error):
-        return _named(error)
-    answer: Mapping[str, Any] = getattr(error, "response", {})
-    operation = str(getattr(error, "operation_name", ""))
     code = code_of(error)
+    if not code:
+        return _named(error)
+    answer = _answer(error)
+    operation = str(getattr(error, "operation_name", ""))
     said = _first_line(str(answer["Error"].get("Message", "")))
     message = f"{operation}: {code}: {said}"
     metadata = answer.get("ResponseMetadata", {})
@@ -165,6 +165,11 @@ def failure(error: Exception, *, resource: str) -> ForwarderError:
             return _of_the_events(message, operation=operation, reason="too_large")
         case None:
             return http.failure(received, where=operation, detail=f"{code}: {said}")
+
+
+def _answer(error: Exception) -> Mapping[str, Any]:
+    answer = getattr(error, "response", None)  # botocore's HTTPClientError has one that is None
+    return answer if isinstance(answer, Mapping) else {}
 
 
 def _of_the_events(message: str, *, operation: str, reason: Reason) -> ForwarderError:
