@@ -12,16 +12,12 @@ from typing import Final
 
 import msgspec
 
-from forwarder.model import Attribute, Record
+from forwarder.model import Record
 from forwarder.sources.bitbucket_audit.shapes import Entity
 
 _MASK: Final = (1 << 48) - 1
 _DIGEST_BYTES: Final = 10
 _encode = msgspec.json.Encoder().encode
-
-
-def _rank(attribute: Attribute) -> tuple[str, str, str]:
-    return attribute.name_i18n_key or "", attribute.name or "", attribute.value or ""
 
 
 def derive(namespace: str, ms: int, entity: Entity) -> str:
@@ -39,7 +35,7 @@ def derive(namespace: str, ms: int, entity: Entity) -> str:
             entity.type,
             entity.affected_objects or (),
             entity.changed_values or (),
-            sorted(attributes, key=_rank) if len(attributes) > 1 else attributes,
+            sorted(attributes, key=_encode) if len(attributes) > 1 else attributes,
             entity.source or None,
             entity.node or None,
             entity.system or None,

@@ -20,6 +20,8 @@ CROWDED: Final = 4.0
 """The load that a window does not pass, unless it cannot be narrowed: it bounds our memory."""
 FIRST_WIDTH: Final = 3_600_000
 _GROWTH: Final = 8.0
+_SLACK: Final = 1.25
+"""A load that is still good enough to keep the width, so that uneven rows do not make it jitter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +59,11 @@ class Plan:
         self.width = width
         self._ends = [max(start, end)]  # the nearest is the last
         self._even = True
+        self._full: list[int] = []
         self.window: Window | None = self._cut(start)
 
     def _cut(self, start: int) -> Window:
+        self._full = []
         return Window(start, min(self._ends[-1], start + max(self.width, 1)))
 
     def crowded(self, so_far: float, *, oldest: int, first: bool) -> bool:
@@ -67,21 +71,25 @@ class Plan:
 
         Its first page foretells by its density that it holds far too much: then a narrower one
         takes its place, and one page was wasted. Where such a guess has turned out wrong (the
-        rows lie in clusters), the walk goes on until the window is crowded; then it is split at
-        the row reached, and its newer part is known to fit: no row is read in vain more than once.
+        rows lie in clusters), the walk goes on until the window is crowded, and what it passed
+        is cut into full windows: so no row is read in vain more than once.
         """
         window = self.window
         if window is None or window.width <= 1:
             return False
         foreseen = so_far * window.width / max(window.end - oldest, 1)
         if first and self._even and foreseen > ROOMY:
-            self.width = max(int(window.width / max(foreseen, 2.0)), 1)
+            self.width = max(int(window.width / foreseen), 1)
             self._even = False
-        elif so_far > CROWDED:
-            split = min(max(oldest, window.start + 1), window.end - 1)
-            self._ends += [end for end in (window.end, split) if end < self._ends[-1]]
-        else:
+            self.window = self._cut(window.start)
+            return True
+        if so_far >= len(self._full) + 1:
+            self._full.append(min(max(oldest, window.start + 1), window.end - 1))
+        if so_far <= CROWDED:
             return False
+        for end in (window.end, *self._full):
+            if end < self._ends[-1]:
+                self._ends.append(end)
         self.window = self._cut(window.start)
         return True
 
@@ -95,7 +103,7 @@ class Plan:
         if window is None:
             return
         if held >= 1.0:
-            self.width = max(int(window.width / held), 1)
+            self.width = max(int(window.width * min(_SLACK / held, 1.0)), 1)
         else:
             self.width = max(self.width, int(window.width * min(_GROWTH, 1 / max(held, 0.001))))
         self._even = held >= 0.5
