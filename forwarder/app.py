@@ -20,7 +20,7 @@ from forwarder import __version__
 from forwarder.config import Config
 from forwarder.errors import ForwarderError
 from forwarder.formats import FORMATS
-from forwarder.interfaces import Outbox
+from forwarder.interfaces import Outbox, Reopens, Sink
 from forwarder.model import SinkStatus, SourceStatus, Status, StoredSink, StoredSource
 from forwarder.normalizers import normalize
 from forwarder.pipeline.dispatcher import Dispatcher
@@ -117,12 +117,11 @@ class Daemon:
             if poller.progress.succeeded_at is None
         ]
 
-    async def reopen(self) -> None:
+    def reopen(self) -> None:
         """Open again what writes to files, because somebody has moved them away (SIGHUP)."""
         for dispatcher in self.dispatchers:
-            reopen = getattr(dispatcher.sink, "reopen", None)
-            if reopen is not None:
-                await reopen()
+            if isinstance(dispatcher.sink, Reopens):
+                dispatcher.sink.reopen()
                 log.info("sink.reopened", sink=dispatcher.name)
 
     async def status(self) -> Status:
@@ -227,7 +226,7 @@ async def assemble(config: Config) -> AsyncIterator[Daemon]:
             await outbox.register(name)
             format_ = FORMATS[sink.format]
             memory = outbox.memory(name)
-            ready = await stack.enter_async_context(
+            ready: Sink = await stack.enter_async_context(
                 sink.open(name=name, format=format_, memory=memory)
             )
             dispatchers.append(Dispatcher(name, ready, outbox, sink))
@@ -251,7 +250,7 @@ async def run(config: Config) -> None:
                     version=__version__,
                     sources=list(config.sources),
                     sinks=list(config.sinks),
-                    store=config.store.shown_url,
+                    store=config.store.url,
                 )
                 await daemon.forward(stop)
                 group.cancel_scope.cancel()
@@ -289,7 +288,7 @@ async def _obey_signals(daemon: Daemon, stop: Stop, group: TaskGroup) -> None:
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async for received in signals:
             if received == signal.SIGHUP:
-                await daemon.reopen()
+                daemon.reopen()
                 continue
             log.info("stop.requested", signal=signal.Signals(received).name)
             group.start_soon(_cancel_after, GRACE, group)

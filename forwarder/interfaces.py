@@ -5,7 +5,7 @@ Implementations are not subclasses: they have these methods, and pass tests/cont
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from forwarder.model import (
     Backlog,
@@ -92,6 +92,15 @@ class Sink(Protocol):
 
         Raises the same errors as `send`, with a remedy.
         """
+        ...
+
+
+@runtime_checkable
+class Reopens(Protocol):
+    """A sink that writes to a file, which somebody else may move away."""
+
+    def reopen(self) -> None:
+        """Open the path afresh with the next batch."""
         ...
 
 

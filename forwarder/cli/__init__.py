@@ -7,6 +7,7 @@ import typer
 from forwarder import __version__
 from forwarder.cli import config
 from forwarder.cli.check import check
+from forwarder.cli.demo import demo
 from forwarder.cli.events import events
 from forwarder.cli.run import run
 from forwarder.cli.status import status
@@ -19,7 +20,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (run, check, status, events):
+for verb in (run, check, status, events, demo):
     app.command()(verb)
 app.add_typer(config.app, name="config")
 

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from forwarder.cli.terminal import INCOMPLETE, ConfigOption, ago, err, loaded, out, shown, span
 from forwarder.config import Config
-from forwarder.model import Status
+from forwarder.model import SinkStatus, SourceStatus, Status
 
 _COLOURS = {"running": "green", "retrying": "yellow", "paused": "red"}
 
@@ -36,7 +36,7 @@ def status(
         sys.stdout.buffer.write(msgspec.json.encode(found) + b"\n")
     else:
         _show(found)
-    troubled = any(part.state != "running" for part in (*found.sources, *found.sinks))
+    troubled = any(part.state != "running" for part in _parts(found))
     sys.exit(INCOMPLETE if troubled or not found.running else 0)
 
 
@@ -76,7 +76,7 @@ def _show(found: Status) -> None:
         )
     out.print(sources)
     out.print(sinks)
-    for part in (*found.sources, *found.sinks):
+    for part in _parts(found):
         if part.error:
             since = ago(part.since_at, now=now)
             err.print(f"[red]{part.name}[/] {part.state} since {since}: {shown(part.error)}")
@@ -84,6 +84,10 @@ def _show(found: Status) -> None:
             err.print(f"  [bold]remedy:[/] {shown(part.remedy)}")
     if found.unreadable_records:
         err.print(f"[red]{found.unreadable_records:,}[/] records could not be read: dead letters")
+
+
+def _parts(found: Status) -> list[SourceStatus | SinkStatus]:
+    return [*found.sources, *found.sinks]
 
 
 def _state(word: str) -> str:
