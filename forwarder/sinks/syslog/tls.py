@@ -1,85 +1,74 @@
 """TLS without a socket: bytes in, bytes out (RFC 5425 over `ssl.MemoryBIO`)."""
 
 import ssl
-
-from anyio.abc import SocketStream
+from contextlib import suppress
+from typing import Final
 
 from forwarder.errors import AccessError, ForwarderError, TransientError
 
-_RECEIVED = 65_536
+_READ: Final = 65_536
+
+_REFUSED: Final = (
+    "check tls.cert_file and tls.key_file against what the receiver trusts, and that its port "
+    "speaks TLS"
+)
 
 
 class TlsClient:
-    """One side of one TLS connection.
+    """One side of one TLS connection; what it wants sent is in `outgoing`.
 
-    Why not a TLS stream: closing one does not wait for the peer, and against rsyslog's OpenSSL
-    driver that lost up to a fifth of a batch without an error.
+    Why not a TLS socket or stream: closing one does not wait for the peer, and against rsyslog's
+    OpenSSL driver that lost up to a fifth of a batch without an error.
     """
 
     def __init__(self, context: ssl.SSLContext, *, server_name: str) -> None:
-        self._incoming = ssl.MemoryBIO()
+        self._received = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name)
+        self._tls = context.wrap_bio(self._received, self._outgoing, server_hostname=server_name)
 
     @property
     def version(self) -> str:
         """The protocol agreed on, such as ``TLSv1.3``."""
         return self._tls.version() or "TLS"
 
-    async def shake_hands(self, stream: SocketStream) -> None:
-        """Return when both sides agree.
+    def outgoing(self) -> bytes:
+        """Take what is to be sent."""
+        return self._outgoing.read()
+
+    def shake_hands(self, data: bytes) -> bool:
+        """Go on with what the peer said; return True once both sides agree.
 
         Raises:
-            ssl.SSLError: they do not; the peer was told.
-            anyio.EndOfStream: the peer closed the connection.
+            ssl.SSLError: they do not; `outgoing` tells the peer.
         """
-        while True:
-            try:
-                self._tls.do_handshake()
-            except ssl.SSLWantReadError:
-                await stream.send(self._outgoing.read())
-                self._incoming.write(await stream.receive(_RECEIVED))
-            except ssl.SSLError:
-                await stream.send(self._outgoing.read())
-                raise
-            else:
-                await stream.send(self._outgoing.read())
-                return
+        self._received.write(data)
+        with suppress(ssl.SSLWantReadError):
+            self._tls.do_handshake()
+            return True
+        return False
 
     def seal(self, data: bytes) -> bytes:
         """Return `data` encrypted, and our close_notify after it: nothing can follow."""
-        view = memoryview(data)
-        while view:
-            view = view[self._tls.write(view) :]
-        self._close()
-        return self._outgoing.read()
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._tls.write(rest) :]
+        with suppress(ssl.SSLWantReadError):
+            self._tls.unwrap()  # what it would wait for is `take`'s to read
+        return self.outgoing()
 
     def take(self, data: bytes) -> None:
         """Read what the peer says after `seal`: tickets and its close_notify, or an alert.
 
+        What else it says is ignored: a receiver of syslog has nothing to say.
+
         Raises:
             ssl.SSLError: an alert, for instance about our certificate (TLS 1.3 tells it late).
         """
-        self._incoming.write(data)
-        self._close()
-
-    def _close(self) -> None:
-        try:
-            self._tls.unwrap()
-        except ssl.SSLWantReadError:
-            return
-        except ssl.SSLError as error:
-            if error.reason != "APPLICATION_DATA_AFTER_CLOSE_NOTIFY":
-                raise
-            self._drain()
-
-    def _drain(self) -> None:
-        # A receiver has nothing to say in syslog; what it says all the same is ignored.
-        try:
-            while self._tls.read(_RECEIVED):
+        self._received.write(data)
+        # Not by `unwrap`: that takes an alert for the peer's close_notify.
+        with suppress(ssl.SSLWantReadError, ssl.SSLZeroReturnError):
+            while self._tls.read(_READ):
                 pass
-        except (ssl.SSLWantReadError, ssl.SSLZeroReturnError):
-            return
 
 
 def refusal(where: str, error: ssl.SSLError) -> ForwarderError:
@@ -89,19 +78,14 @@ def refusal(where: str, error: ssl.SSLError) -> ForwarderError:
             f"{where}: its certificate is not accepted: {error.verify_message}",
             remedy="set tls.ca_file to the CA that signed it, tls.server_name to a name in it",
         )
-    if error.reason in ("TLSV1_ALERT_INTERNAL_ERROR", "UNEXPECTED_EOF_WHILE_READING"):
-        return TransientError(f"{where}: TLS failed: {error.reason}")
-    return AccessError(
-        f"{where}: TLS was refused: {error.reason or error}",
-        remedy="check tls.cert_file and tls.key_file against what the receiver trusts, and that "
-        "its port speaks TLS",
-    )
+    reason = error.reason or str(error)
+    if reason == "TLSV1_ALERT_INTERNAL_ERROR":
+        return TransientError(f"{where}: TLS failed at the receiver: {reason}")
+    return AccessError(f"{where}: TLS was refused: {reason}", remedy=_REFUSED)
 
 
 def hung_up(where: str) -> TransientError:
-    """Return the error for a connection closed in the middle of the handshake."""
+    """Return the error for a connection that ended in the middle of the handshake."""
     return TransientError(
-        f"{where}: the connection was closed during the TLS handshake",
-        remedy="check that the port speaks TLS, and whether it wants a client certificate "
-        "(tls.cert_file, tls.key_file)",
+        f"{where}: the connection was closed during the TLS handshake", remedy=_REFUSED
     )

@@ -37,7 +37,7 @@ class RsyslogDestination:
         return self._config.open(name="siem", format=FORMATS["json"], memory=memory)
 
     async def held(self, count: int) -> Sequence[str]:
-        with anyio.move_on_after(2):
+        with anyio.move_on_after(10):
             while self._receiver.count() < count:  # noqa: ASYNC110  another process writes it
                 await anyio.sleep(0.01)
         # What rsyslog writes has its control characters escaped, and ends in no line end.
