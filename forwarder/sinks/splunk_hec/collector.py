@@ -166,7 +166,7 @@ class Collector:
         ):
             said = bytearray()
             with anyio.move_on_after(self._timeout):
-                async for piece in response.aiter_raw():
+                async for piece in response.aiter_raw():  # each byte in time, but without an end?
                     said += piece
                     if len(said) > _ANSWER_LIMIT:
                         break
