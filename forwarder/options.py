@@ -36,6 +36,7 @@ _BYTES: Final = {
     "GiB": 1024**3,
     "TiB": 1024**4,
 }
+_CENTURY: Final = 36_525 * 86_400.0
 _DURATION_PATTERN: Final = r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)"
 _SIZE_PATTERN: Final = r"(\d+(?:\.\d+)?)\s*(B|kB|MB|GB|KiB|MiB|GiB|TiB)"
 
@@ -44,11 +45,15 @@ def parse_duration(text: object) -> float:
     """Return seconds for ``"30s"``, ``"5m"``, ``"1h30m"``.
 
     Raises:
-        ValueError: no unit or an unknown one; the message says what is understood.
+        ValueError: no unit or an unknown one, or over 100 years; the message says what is
+            understood.
     """
     if isinstance(text, str) and re.fullmatch(f"(?:{_DURATION_PATTERN})+", text.strip()):
         found = re.findall(_DURATION_PATTERN, text)
-        return sum(float(number) * _SECONDS[unit] for number, unit in found)
+        seconds = sum(float(number) * _SECONDS[unit] for number, unit in found)
+        if seconds > _CENTURY:  # dates would overflow
+            raise ValueError("is longer than a hundred years")
+        return seconds
     raise ValueError(
         f'"{text}" is not a duration: write a number and a unit, such as "30s", "5m", "24h", "7d"'
     )
@@ -58,10 +63,13 @@ def parse_size(text: object) -> int:
     """Return bytes for ``"100MiB"``, ``"900 kB"``.
 
     Raises:
-        ValueError: no unit or an unknown one; the message says what is understood.
+        ValueError: no unit or an unknown one, or over 1 EiB; the message says what is understood.
     """
     if isinstance(text, str) and (match := re.fullmatch(_SIZE_PATTERN, text.strip())):
-        return int(float(match[1]) * _BYTES[match[2]])
+        size = float(match[1]) * _BYTES[match[2]]
+        if size > 2**60:
+            raise ValueError("is larger than any disk")
+        return int(size)
     raise ValueError(
         f'"{text}" is not a size: write a number and a unit, such as "900KiB", "100MiB", "1GiB"'
     )
@@ -298,10 +306,15 @@ class BatchOptions(Options):
 class RetryOptions(Options):
     """How a failed delivery or poll is tried again; it is never given up."""
 
-    initial: Duration = Field(default=as_written("1s"), description="Bound of the first wait.")
-    maximum: Duration = Field(default=as_written("1m"), description="Bound of every later wait.")
+    initial: Duration = Field(
+        default=as_written("1s"), gt=0, description="Bound of the first wait."
+    )
+    maximum: Duration = Field(
+        default=as_written("1m"), gt=0, description="Bound of every later wait."
+    )
     access: Duration = Field(
         default=as_written("5m"),
+        gt=0,
         description="Wait after access was refused, so that no account is locked.",
     )
 
@@ -351,7 +364,7 @@ class SourceOptions(Options):
 
     retry: RetryOptions = RetryOptions()
     poll_interval: Duration = Field(
-        default=as_written("30s"), description="Pause between two polls."
+        default=as_written("30s"), gt=0, description="Pause between two polls."
     )
 
 

@@ -158,7 +158,7 @@ class _Loading:
         if leaf is None:
             self.problems.append(self._typeless(where, names, known))
             return None
-        named = leaf.value.read_text().strip() if isinstance(leaf.value, Path) else leaf.value
+        named = tables.text_of(leaf.value)
         if not isinstance(named, str):
             self.problems.append(self.reporter.say((*where, "type"), "must be text in quotes"))
             return None

@@ -4,7 +4,9 @@ Three layers, each over the one before: the TOML file, the secrets directories, 
 pydantic-settings reads and nests them; here they are laid over one another.
 """
 
+import os
 import re
+import stat
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,7 +40,8 @@ NAME: Final = r"[a-z0-9-]+(?:_[a-z0-9-]+)*"
 # https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
 _SERVICE_LINK: Final = re.compile(
     r"FORWARDER_(?:[A-Z0-9_]+_)?"
-    r"(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)"
+    r"(?:SERVICE_HOST=.*|SERVICE_PORT(?:_[A-Z0-9_]+)?=\d+|PORT=\w+://.*"
+    r"|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?=.*)"
 )
 
 Where = tuple[str, ...]
@@ -127,8 +130,8 @@ class _SecretFiles(NestedSecretsSettingsSource):
 
     @classmethod
     def load_secrets(cls, path: Path) -> dict[str, Any]:
-        """Return the paths by their names below `path`."""
-        return {str(found.relative_to(path)): found for found in cls._iter_secret_files(path)}
+        """Return the paths by their names; what has no ``__`` in its name is somebody else's."""
+        return {found.name: found for found in path.iterdir() if "__" in found.name}
 
     def decode_complex_value(self, _name: str, _field: Any, value: Any) -> Any:  # noqa: ANN401
         """Return the path."""
@@ -170,26 +173,33 @@ def _find(
         return path
     if named := environ.get(FILE_VARIABLE):
         return Path(named)
-    # Asked in this way because is_file() would hide that a folder may not be entered.
+    if not _is_missing(default):
+        return default
+    if not required:
+        return None
+    problem = (
+        f"no configuration: --config was not given, {FILE_VARIABLE} is not set, {default} does "
+        f"not exist and no {PREFIX}SOURCES__… variable is set"
+    )
+    raise ConfigError([problem])
+
+
+def _is_missing(path: Path) -> bool:
+    """Whether it is surely not there; what may not be looked at is for those who open it."""
     try:
-        default.stat()
+        path.stat()
     except FileNotFoundError:
-        if not required:
-            return None
-        problem = (
-            f"no configuration: --config was not given, {FILE_VARIABLE} is not set, {default} does "
-            f"not exist and no {PREFIX}SOURCES__… variable is set"
-        )
-        raise ConfigError([problem]) from None
+        return True
     except OSError:
-        pass  # opening it says what is wrong
-    return default
+        pass
+    return False
 
 
 def _toml(file: Path) -> Iterator[tuple[Where, Leaf]]:
     problem: str
     try:
-        file.open("rb").close()
+        with file.open("rb") as opened:
+            is_file = stat.S_ISREG(os.fstat(opened.fileno()).st_mode)
         tree = TomlConfigSettingsSource(_Sections, toml_file=file).toml_data
     except FileNotFoundError:
         problem = (
@@ -203,14 +213,16 @@ def _toml(file: Path) -> Iterator[tuple[Where, Leaf]]:
     except tomllib.TOMLDecodeError as error:
         problem = _syntax(file, str(error))
     else:
-        for where, value in _leaves(tree):
-            yield where, Leaf(value, "file", str(file))
-        return
+        if is_file:
+            for where, value in _leaves(tree):
+                yield where, Leaf(value, "file", str(file))
+            return
+        problem = f"{file}: is not a file that can be read twice"
     raise ConfigError([problem])
 
 
 def _syntax(file: Path, said: str) -> str:
-    """Say where in the file, as editors read it; Python 3.14 alone has it as numbers."""
+    """Say where in the file, as editors read it."""
     if match := re.fullmatch(r"(.*) \(at line (\d+), column (\d+)\)", said, re.DOTALL):
         return f"{file}:{match[2]}:{match[3]}: not TOML: {match[1]}"
     return f"{file}: not TOML: {said}"
@@ -219,14 +231,17 @@ def _syntax(file: Path, said: str) -> str:
 def _secrets(environ: Mapping[str, str], default: Path) -> Iterator[tuple[Where, Leaf]]:
     chosen = environ.get(SECRETS_VARIABLE)
     credentials = environ.get("CREDENTIALS_DIRECTORY")
-    directories = [Path(chosen)] if chosen else [default] if default.is_dir() else []
-    if credentials and Path(credentials).is_dir():
-        directories.append(Path(credentials))
-    for directory in directories:
+    wanted = {
+        SECRETS_VARIABLE: Path(chosen) if chosen else None,
+        "secrets directory": None if chosen else default,
+        "CREDENTIALS_DIRECTORY": Path(credentials) if credentials else None,
+    }
+    for name, directory in wanted.items():
+        if directory is None or (name != SECRETS_VARIABLE and _is_missing(directory)):
+            continue
         try:
             tree = _SecretFiles(directory)()
         except (SettingsError, OSError) as error:
-            name = SECRETS_VARIABLE if chosen else "secrets directory"
             raise ConfigError([f"{name}: {error}"]) from error
         for where, file in _leaves(tree):
             yield where, Leaf(file, "secret", str(file))
@@ -242,7 +257,7 @@ def _strange(environ: Mapping[str, str], taken: Mapping[Where, Leaf]) -> Iterato
     known = {FILE_VARIABLE, SECRETS_VARIABLE, *(leaf.place for leaf in taken.values())}
     for name in sorted(environ):
         ours = name.upper().startswith(PREFIX) and name not in known
-        if ours and not _SERVICE_LINK.fullmatch(name):
+        if ours and not _SERVICE_LINK.fullmatch(f"{name}={environ[name]}"):
             yield name
 
 

@@ -170,11 +170,14 @@ def strange_variables(names: Iterable[str], tables: Mapping[Where, type[Options]
         every = (variable((*where, *below)) for below in keys([table]))
         candidates += (name.removeprefix(PREFIX) for name in every)
     for name in names:
-        near = difflib.get_close_matches(name.upper().removeprefix(PREFIX), candidates, n=1)
-        remedy = (
-            f"did you mean {PREFIX}{near[0]}?" if near else "no value has such a name; unset it"
-        )
-        yield f"{name}: unknown variable; {remedy}"
+        bare = name.upper().removeprefix(PREFIX)
+        near = difflib.get_close_matches(bare, candidates, n=1)
+        if bare in near:
+            yield f"{name}: a variable with a shorter name hides it: unset that one"
+        elif near:
+            yield f"{name}: unknown variable; did you mean {PREFIX}{near[0]}?"
+        else:
+            yield f"{name}: unknown variable; no value has such a name: unset it"
 
 
 def _misspelt(wrong: str, right: Where) -> str:

@@ -74,10 +74,25 @@ def _shaped(
     return shaped
 
 
+def text_of(value: object) -> object:
+    """Return what a file in a secrets directory says; anything else is returned as it is.
+
+    So is a file that cannot be read: the field says then what it wants instead.
+    """
+    if not isinstance(value, Path):
+        return value
+    try:
+        return value.read_text("utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError):
+        return value
+
+
 def _from_outside(field: FieldInfo | None, value: str | Path) -> object:
     if field is None or Secret in members(field.annotation):
         return value
-    text = value.read_text("utf-8").rstrip("\r\n") if isinstance(value, Path) else value
+    text = text_of(value)
+    if not isinstance(text, str):
+        return text
     kinds = {get_origin(member) or member for member in members(field.annotation)}
     if kinds & {list, tuple, set, frozenset}:
         split = [part.strip() for part in text.split(",") if part.strip()]

@@ -179,7 +179,8 @@ def test_a_wrong_key_or_value_is_named_with_its_remedy(
         ("FORWARDER_LOGS__LEVEL", "unknown variable; did you mean FORWARDER_LOG__LEVEL?"),
         ("FORWARDER_LOG_LEVEL", "unknown variable; did you mean FORWARDER_LOG__LEVEL?"),
         ("FORWARDER_CONFG", "unknown variable; did you mean FORWARDER_CONFIG?"),
-        ("FORWARDER_ZZZ", "unknown variable; no value has such a name; unset it"),
+        ("FORWARDER_ZZZ", "unknown variable; no value has such a name: unset it"),
+        ("FORWARDER_SERVER_PORT", "unknown variable; did you mean FORWARDER_SERVER__LISTEN?"),
         (
             "FORWARDER_SINKS__SPLUNG__TOKEN",
             (
@@ -194,6 +195,14 @@ def test_a_misspelt_variable_is_refused_with_the_right_one(
     mistakes: Mistakes, variable: str, told: str
 ):
     assert mistakes(GOOD, **{variable: "swordfish"}) == [f"{variable}: {told}"]
+
+
+def test_a_variable_that_hides_others_is_told(mistakes: Mistakes):
+    told = mistakes(GOOD, FORWARDER_LOG="swordfish", FORWARDER_LOG__LEVEL="info")
+    assert told == [
+        "FORWARDER_LOG: must be a table: [log]",
+        "FORWARDER_LOG__LEVEL: a variable with a shorter name hides it: unset that one",
+    ]
 
 
 def test_a_wrong_value_in_a_variable_is_told_by_the_variables_name(mistakes: Mistakes):
@@ -339,6 +348,11 @@ def test_a_file_that_is_not_there_is_told_with_the_search_order(tmp_path: Path):
         loaded(tmp_path / "none.toml")
 
 
+def test_a_pipe_in_place_of_the_file_is_told():
+    with pytest.raises(ConfigError, match="is not a file that can be read twice"):
+        loaded(Path("/dev/null"))
+
+
 def test_a_folder_in_place_of_the_file_is_told(tmp_path: Path):
     with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
         loaded(tmp_path)
@@ -461,6 +475,19 @@ def test_a_strange_file_in_a_secrets_directory_is_told(mistakes: Mistakes, tmp_p
     (tmp_path / "sinks__splunk__tokn").touch(0o600)
     (line,) = mistakes(GOOD, FORWARDER_SECRETS_DIR=str(tmp_path))
     assert line == 'sinks__splunk__tokn: unknown key; did you mean "token"?'
+
+
+def test_a_file_that_is_no_text_in_a_secrets_directory_is_told(mistakes: Mistakes, tmp_path: Path):
+    for name in ("sinks__splunk__index", "sinks__splunk__type", "sinks__archive__path"):
+        (tmp_path / name).write_bytes(b"\xff")
+    told = mistakes(GOOD, FORWARDER_SECRETS_DIR=str(tmp_path))
+    assert "sinks__splunk__type: must be text in quotes" in told
+
+
+def test_a_secrets_directory_that_is_a_file_is_told(mistakes: Mistakes, tmp_path: Path):
+    (tmp_path / "file").touch()
+    (line,) = mistakes(GOOD, FORWARDER_SECRETS_DIR=str(tmp_path / "file"))
+    assert line.startswith("FORWARDER_SECRETS_DIR: ")
 
 
 def test_a_secrets_directory_that_is_not_there_is_told(mistakes: Mistakes):
