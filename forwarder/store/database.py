@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
-from anyio import CapacityLimiter, to_thread
+from anyio import CancelScope, CapacityLimiter, to_thread
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
@@ -126,8 +126,9 @@ class Database:
             await self.write(_shrink)
 
     async def close(self) -> None:
-        """Let go of the file."""
-        await to_thread.run_sync(self._engine.dispose)
+        """Let go of the file, even when cancelled: the log goes into the file and is removed."""
+        with CancelScope(shield=True):
+            await to_thread.run_sync(self._engine.dispose)
 
 
 @asynccontextmanager

@@ -49,6 +49,10 @@ def content_of(path: Path) -> bytes:
     return path.read_bytes()
 
 
+def names(folder: Path) -> list[str]:
+    return sorted(each.name for each in folder.iterdir())
+
+
 def size_of(path: Path) -> int:
     return path.stat().st_size
 
@@ -155,6 +159,19 @@ async def test_a_file_in_the_place_of_the_folder_is_refused(path: Path) -> None:
     path.parent.write_text("")
     error = await refused(path)
     assert f"the folder {path.parent} for the store cannot be made" in str(error)
+
+
+async def test_a_store_that_is_busy_at_the_start_is_refused_with_a_remedy(path: Path) -> None:
+    async with at(path).open():
+        pass
+    browser = sqlite3.connect(path, isolation_level=None)
+    browser.execute("begin exclusive")
+    browser.execute("update places set last = 0")
+    error = await refused(path)
+    assert type(error) is StoreError
+    assert f"the store {path} is busy" in str(error)
+    assert "backup" in error.remedy
+    browser.close()
 
 
 # -- one process that writes, others that read
@@ -303,6 +320,17 @@ async def test_a_cancelled_append_is_stored_whole_or_not_at_all(path: Path) -> N
             stored = 0 if found is None else int(found.extra["count"])
             assert await count(outbox) == stored
             assert stored in {before, before + 500}
+
+
+async def test_a_cancelled_daemon_leaves_one_whole_file_and_no_lock(path: Path) -> None:
+    with anyio.CancelScope() as scope:
+        async with at(path).open() as outbox:
+            await outbox.append("bitbucket", events(3), MARK)
+            scope.cancel()
+            await anyio.sleep_forever()
+    assert names(path.parent) == ["outbox.db", "outbox.db.lock"]
+    async with at(path).open() as outbox:
+        assert await count(outbox) == 3
 
 
 # -- shrinking

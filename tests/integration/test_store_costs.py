@@ -1,0 +1,103 @@
+"""What the outbox does often costs the same however much is stored."""
+
+import re
+import tracemalloc
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+import pytest
+from sqlalchemy import Connection, event
+
+from forwarder.model import Checkpoint, EventFilter, Receipt, Unreadable
+from forwarder.store import StoreConfig
+from forwarder.store.outbox import SqlOutbox
+from tests.fakes.events import BEGINNING, events, numbered
+from tests.fakes.events import event as numbered_event
+
+MARK = Checkpoint(BEGINNING)
+LATER = BEGINNING + timedelta(days=36500)
+SMALL = {"places", "schema_version", "checkpoints", "positions", "notes"}
+"""Tables of a few rows, which may be read whole."""
+
+
+@pytest.fixture
+async def outbox(tmp_path: Path) -> AsyncIterator[SqlOutbox]:
+    async with StoreConfig(url=f"sqlite:///{tmp_path}/outbox.db").open() as opened:
+        assert isinstance(opened, SqlOutbox)
+        await opened.append("bitbucket", events(10), MARK)
+        yield opened
+
+
+class Plans:
+    """What SQLite says that it does for each statement that runs."""
+
+    def __init__(self) -> None:
+        self.scans: list[str] = []
+        self.statements: set[str] = set()
+
+    def watch(self, outbox: SqlOutbox) -> None:
+        event.listen(outbox._database._engine, "before_cursor_execute", self._explain)
+
+    def _explain(
+        self, _connection: Connection, cursor: object, text: str, values: object, *_: object
+    ) -> None:
+        if text in self.statements or not text.lower().startswith(("select", "update", "delete")):
+            return
+        self.statements.add(text)
+        plan = cursor.connection.cursor()  # type: ignore[attr-defined]
+        for *_, detail in plan.execute(f"explain query plan {text}", values):
+            found = re.match(r"(SCAN (\w+)|USE TEMP B-TREE)", detail)
+            if found and found[2] not in SMALL:
+                self.scans.append(f"{detail}: {text}")
+
+
+async def test_nothing_that_the_daemon_does_often_reads_a_table_whole_or_sorts_it(
+    outbox: SqlOutbox,
+) -> None:
+    plans = Plans()
+    plans.watch(outbox)
+    await outbox.append("bitbucket", events(20), MARK, unreadable=[Unreadable(b"?", "d")])
+    await outbox.checkpoint("bitbucket")
+    await outbox.register("splunk")
+    await outbox.wait("splunk")
+    await outbox.backlog("splunk")
+    batch = await outbox.read("splunk", limit=10, max_bytes=10**6)
+    assert batch is not None
+    await outbox.settle("splunk", batch, Receipt(memo={"a": 1}))
+    await outbox.memory("splunk").load()
+    await outbox.note("sinks.splunk", state="running")
+    assert await outbox.prune(stored_before=LATER, sinks=["splunk"]) == 10
+    await outbox.backlog("a sink behind what was forgotten")
+    await outbox.size()
+    wanted = EventFilter(since=BEGINNING, until=LATER, kinds=("hook.*",))
+    assert len([place async for place, _ in outbox.events(wanted)]) == 10
+    assert len(plans.statements) > 20
+    assert plans.scans == []
+
+
+async def test_the_watch_on_statements_would_see_a_scan(outbox: SqlOutbox) -> None:
+    plans = Plans()
+    plans.watch(outbox)
+    await outbox._database.read(
+        lambda connection: connection.exec_driver_sql("select count(*) from events").scalar()
+    )
+    assert plans.scans
+
+
+async def test_a_batch_takes_no_more_memory_than_its_events(outbox: SqlOutbox) -> None:
+    large = [
+        numbered_event(number, original=msgspec.Raw(b'"' + b"x" * 1_000_000 + b'"'))
+        for number in range(100, 140)
+    ]
+    await outbox.settle("splunk", numbered(10), Receipt())
+    await outbox.append("bitbucket", large, MARK)
+    del large
+    tracemalloc.start()
+    batch = await outbox.read("splunk", limit=1000, max_bytes=2_500_000)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert batch is not None
+    assert len(batch) == 2
+    assert peak < 6_000_000
