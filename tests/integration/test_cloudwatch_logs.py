@@ -263,18 +263,16 @@ async def test_a_group_deleted_under_way_is_made_again(receiver):
     assert held(receiver) == ids(event(2))
 
 
-async def test_two_that_make_the_same_group_at_once_both_deliver(receiver):
-    hold = Hold()
-    async with opened(receiver) as one, opened(receiver) as other:
-        receiver.script.append(hold)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(one.send, batch(ago(1)))
-            await to_thread.run_sync(hold.reached.wait, 10)
-            receiver.script.append(AwsError("ResourceNotFoundException"))
-            await other.send(batch(ago(2)))
-            receiver.script.extend([AwsError("ResourceNotFoundException")] * 2)
-            hold.release()  # the put finds no stream, creating it no group, creating it one
-    assert sorted(held(receiver)) == ids(event(1), event(2))
+async def test_what_another_made_in_the_meantime_is_taken_as_it_is(receiver):
+    async with opened(receiver, retention_days=1) as late, opened(receiver) as first:
+        await first.send(batch(ago(1)))
+        # What `late` had been told just before: no stream to put to, no group to make it in.
+        receiver.script.extend([AwsError("ResourceNotFoundException")] * 2)
+        await late.send(batch(ago(2)))
+    assert not receiver.script
+    assert receiver.counted("CreateLogGroup") == 2
+    assert receiver.counted("PutRetentionPolicy") == 0
+    assert held(receiver) == ids(event(1), event(2))
 
 
 async def test_without_create_a_missing_group_is_held_for_with_a_remedy(receiver):

@@ -3,7 +3,7 @@ from typing import Any
 
 import botocore.exceptions
 import pytest
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, WaiterError
 from botocore.loaders import create_loader
 from botocore.parsers import ResponseParserError
 
@@ -175,6 +175,7 @@ def every(parent: type[Exception]) -> list[type[Exception]]:
 
 def raised(kind: type[Exception]) -> Exception:
     wanted = [name for _, name, _, _ in Formatter().parse(getattr(kind, "fmt", "")) if name]
+    wanted += ["last_response"] if kind is WaiterError else []
     return kind(**dict.fromkeys(wanted, "text"))
 
 
