@@ -17,9 +17,8 @@ from anyio.abc import TaskGroup
 from msgspec.structs import replace
 
 from forwarder import __version__
-from forwarder.config import Config
+from forwarder.config import Config, format_named
 from forwarder.errors import ForwarderError
-from forwarder.formats import FORMATS
 from forwarder.interfaces import Outbox, Reopens, Sink
 from forwarder.model import SinkStatus, SourceStatus, Status, StoredSink, StoredSource
 from forwarder.normalizers import normalize
@@ -224,7 +223,7 @@ async def assemble(config: Config) -> AsyncIterator[Daemon]:
         dispatchers = []
         for name, sink in config.sinks.items():
             await outbox.register(name)
-            format_ = FORMATS[sink.format]
+            format_ = format_named(sink.format)
             memory = outbox.memory(name)
             ready: Sink = await stack.enter_async_context(
                 sink.open(name=name, format=format_, memory=memory)

@@ -9,7 +9,9 @@ from forwarder.cli import config
 from forwarder.cli.check import check
 from forwarder.cli.demo import demo
 from forwarder.cli.events import events
+from forwarder.cli.export import export
 from forwarder.cli.run import run
+from forwarder.cli.simulate import simulate
 from forwarder.cli.status import status
 
 app = typer.Typer(
@@ -20,7 +22,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (run, check, status, events, demo):
+for verb in (run, check, status, events, export, simulate, demo):
     app.command()(verb)
 app.add_typer(config.app, name="config")
 

@@ -9,9 +9,8 @@ import anyio
 import typer
 
 from forwarder.cli.terminal import OK, ConfigOption, err, exit_code, loaded, out, shown
-from forwarder.config import Config
+from forwarder.config import Config, format_named
 from forwarder.errors import ForwarderError
-from forwarder.formats import FORMATS
 
 
 def check(
@@ -70,7 +69,9 @@ async def _probe_source(config: Config, name: str) -> str:
 
 async def _probe_sink(config: Config, name: str) -> str:
     options = config.sinks[name]
-    async with options.open(name=name, format=FORMATS[options.format], memory=_Forgetful()) as sink:
+    async with options.open(
+        name=name, format=format_named(options.format), memory=_Forgetful()
+    ) as sink:
         return await sink.probe()
 
 

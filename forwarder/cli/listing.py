@@ -54,7 +54,7 @@ class TableListing:
     def add(self, event: Event) -> None:
         """Print the event; the heading comes before the first."""
         if not self._begun:
-            out.print(Text(_line("TIME", "SEVERITY", "KIND", "ACTOR", "WHERE", "ACTION"), "bold"))
+            self._print(_line("TIME", "SEVERITY", "KIND", "ACTOR", "WHERE", "ACTION"), "bold")
             self._begun = True
         line = _line(
             f"{event.occurred_at:%Y-%m-%d %H:%M:%S}",
@@ -64,7 +64,13 @@ class TableListing:
             where(event) or "-",
             event.action,
         )
-        out.print(Text(_plain(line), _COLOURS[event.severity]), no_wrap=True, overflow="ellipsis")
+        self._print(line, _COLOURS[event.severity])
+
+    def _print(self, line: str, style: str) -> None:
+        if out.is_terminal:
+            out.print(Text(_plain(line), style), no_wrap=True, overflow="ellipsis", soft_wrap=False)
+        else:
+            out.print(Text(_plain(line)))
 
 
 class JsonListing:
@@ -116,7 +122,7 @@ def where(event: Event) -> str:
 
 
 def _line(time: str, severity: str, kind: str, actor: str, place: str, action: str) -> str:
-    return f"{time:19}  {severity:8}  {kind:32}  {actor:16}  {place:28}  {action}"
+    return f"{time:19}  {severity:8}  {kind:16}  {actor:14}  {place:20}  {action}"
 
 
 def _plain(text: str) -> str:

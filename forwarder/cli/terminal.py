@@ -1,6 +1,5 @@
 """What every verb shares: where it prints, how it reads times, what it exits with."""
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,7 +48,7 @@ def loaded(path: Path | None) -> Config:
     Raises:
         ConfigError: with every problem at once.
     """
-    config = load(path, os.environ)
+    config = load(path)
     for warning in config.warnings:
         err.print(f"[yellow]warning:[/] {shown(warning)}")
     return config

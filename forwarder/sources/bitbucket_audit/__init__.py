@@ -60,7 +60,8 @@ def _address(url: str) -> str:
     return url.rstrip("/")
 
 
-def _repository(written: str) -> str:
+def repository_name(written: str) -> str:
+    """Return `written` if it is ``KEY/slug``; raises ValueError where it is not."""
     key, slash, slug = written.partition("/")
     if not (key and slash and slug) or "/" in slug:
         raise ValueError(f'"{written}" is no repository: write "KEY/slug", such as "SEC/payments"')
@@ -95,7 +96,7 @@ class BitbucketAuditConfig(SourceOptions):
     projects: tuple[Name, ...] = Field(
         default=(), description="Keys of projects; with them only events on these are read."
     )
-    repositories: tuple[Annotated[Name, AfterValidator(_repository)], ...] = Field(
+    repositories: tuple[Annotated[Name, AfterValidator(repository_name)], ...] = Field(
         default=(), description="Repositories as KEY/slug, beside those of `projects`."
     )
     start_at: Annotated[Start, BeforeValidator(_start), WithJsonSchema({"type": "string"})] = Field(

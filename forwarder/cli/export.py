@@ -1,0 +1,173 @@
+"""`export`: a range of the audit log, straight from Bitbucket; nothing is stored."""
+
+from contextlib import aclosing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import anyio
+import typer
+from pydantic import ValidationError
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from forwarder.cli.events import (
+    Actors,
+    Format,
+    Kinds,
+    Projects,
+    Repositories,
+    Since,
+    Until,
+    event_filter,
+)
+from forwarder.cli.listing import Output, listing
+from forwarder.cli.terminal import ConfigOption, err, loaded, shown
+from forwarder.errors import ConfigError
+from forwarder.model import EventFilter, Page
+from forwarder.normalizers import normalize
+from forwarder.options import Secret
+from forwarder.sources.bitbucket_audit import BitbucketAuditConfig, repository_name
+from forwarder.store.matching import matcher
+
+
+def export(
+    config: ConfigOption = None,
+    *,
+    since: Since = None,
+    until: Until = None,
+    action: Annotated[
+        list[str] | None, typer.Option("--action", help="An action's exact display text.")
+    ] = None,
+    category: Annotated[
+        list[str] | None,
+        typer.Option("--category", help='A category\'s exact text; "*" takes every category.'),
+    ] = None,
+    kind: Kinds = None,
+    actor: Actors = None,
+    project: Projects = None,
+    repository: Repositories = None,
+    output: Format = None,
+    to: Annotated[Path | None, typer.Option("--to", help="Write to a file.")] = None,
+    source: Annotated[
+        str | None, typer.Option("--source", help="Which configured source, if there are several.")
+    ] = None,
+    url: Annotated[
+        str | None, typer.Option("--url", help="Bitbucket's address, in place of a configuration.")
+    ] = None,
+    token_file: Annotated[
+        Path | None, typer.Option("--token-file", help="With --url: file with the access token.")
+    ] = None,
+) -> None:
+    """Write a range of Bitbucket's audit log as JSON lines or CSV, oldest first.
+
+    Reads with the configured source's address and credential, or with --url and --token-file.
+    Projects and repositories are asked for by Bitbucket itself, so a project administrator's
+    token is enough for its own.
+
+    Examples:
+
+      soteri-forwarder export --since 30d --output csv --to audit.csv
+
+      soteri-forwarder export --action "Security hook skipped" --repository SEC/payments
+
+      soteri-forwarder export --url https://bitbucket.example.com --token-file ./token --since 24h
+    """
+    asked = _bitbucket(config, source, url, token_file)
+    every = category is not None and "*" in category
+    narrowed = asked.model_copy(
+        update={
+            "actions": tuple(action or ()),
+            "categories": () if every else tuple(category or asked.categories),
+            "projects": tuple(project or asked.projects),
+            "repositories": tuple(map(_repository, repository or asked.repositories)),
+        }
+    )
+    wanted = event_filter(since, until, kind, actor, None, None)
+    anyio.run(lambda: _export(narrowed, wanted, output, to))
+
+
+def _repository(written: str) -> str:
+    try:
+        return repository_name(written)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--repository") from error
+
+
+def _bitbucket(
+    path: Path | None, source: str | None, url: str | None, token_file: Path | None
+) -> BitbucketAuditConfig:
+    if url is not None:
+        if token_file is None:
+            raise typer.BadParameter("--url needs --token-file too")
+        secret = Secret(path=token_file)
+        try:
+            return BitbucketAuditConfig(type="bitbucket_audit", url=url, token=secret)
+        except ValidationError as error:
+            raise ConfigError(
+                f"--{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()
+            ) from None
+    sources = loaded(path).sources
+    if source is None and len(sources) > 1:
+        raise typer.BadParameter(f"choose one of --source {', --source '.join(sources)}")
+    name = source or next(iter(sources))
+    if name not in sources:
+        raise ConfigError([f'--source {name}: no such source; there is "{", ".join(sources)}"'])
+    return sources[name]
+
+
+async def _export(
+    asked: BitbucketAuditConfig, wanted: EventFilter, output: Output | None, to: Path | None
+) -> None:
+    matches = matcher(wanted)
+    written = 0
+    async with asked.open(name="bitbucket") as source:
+        with listing(output, to) as lines, _progress() as bar:
+            task = bar.add_task("reading", total=None, events=0)
+            async with aclosing(source.read(wanted.since, wanted.until)) as pages:
+                begins: datetime | None = None
+                async for page in pages:
+                    begins = begins or page.checkpoint.mark
+                    for record in page.records:
+                        event = normalize(record, source="bitbucket")
+                        if matches(event):
+                            lines.add(event)
+                            written += 1
+                    _advance(bar, task, page, begins, wanted.until, written)
+                    _report_unreadable(page)
+    err.print(f"{written:,} events")
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[events]:,} events"),
+        TimeElapsedColumn(),
+        console=err,
+        transient=True,
+        disable=not err.is_terminal,
+    )
+
+
+def _advance(
+    bar: Progress,
+    task: TaskID,
+    page: Page,
+    begins: datetime,
+    until: datetime | None,
+    written: int,
+) -> None:
+    """Show how far the reading has come in time: how many events follow, nobody knows."""
+    mark = page.checkpoint.mark
+    whole = ((until or datetime.now(UTC)) - begins).total_seconds()
+    done = (mark - begins).total_seconds()
+    bar.update(
+        task, total=max(whole, done), completed=done, events=written, description=f"{mark:%Y-%m-%d}"
+    )
+
+
+def _report_unreadable(page: Page) -> None:
+    for record in page.unreadable:
+        err.print(
+            f"[red]unreadable:[/] {shown(record.detail)}: {shown(repr(record.original[:200]))}"
+        )
