@@ -1,5 +1,6 @@
 """`simulate`: a Bitbucket with Soteri for trials and tests."""
 
+import re
 import signal
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import anyio
 import typer
+from anyio.abc import TaskStatus
 
 from forwarder.cli.terminal import out, shown
 from forwarder.options import parse_duration
@@ -255,6 +257,11 @@ def simulate(
     if fault and "help" in fault:
         out.print("\n".join(FAULTS))
         return
+    if not re.fullmatch(r"\d+\.\d+\.\d+", bitbucket_version):
+        raise typer.BadParameter(
+            f'"{bitbucket_version}" is not a version such as "8.19.1"',
+            param_hint="--bitbucket-version",
+        )
     options = SimulatorOptions(
         seed=seed,
         context=_path(context),
@@ -301,12 +308,14 @@ async def _play(options: "SimulatorOptions", host: str, port: int, lasting: floa
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--events") from error
     try:
-        async with serve(simulator, host=host, port=port) as url:
+        async with (
+            serve(simulator, host=host, port=port) as url,
+            anyio.create_task_group() as tasks,
+        ):
+            await tasks.start(_until_signal, tasks.cancel_scope)
             _introduce(simulator, url)
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(_until_signal, tasks.cancel_scope)
-                await _live(simulator, lasting)
-                tasks.cancel_scope.cancel()
+            await _live(simulator, lasting)
+            tasks.cancel_scope.cancel()
     except OSError as error:
         raise typer.BadParameter(
             f"cannot listen on {host}:{port}: {error.strerror}; --port 0 takes a free port",
@@ -328,8 +337,11 @@ async def _live(simulator: "Simulator", lasting: float | None) -> None:
             await anyio.sleep(_BEAT)
 
 
-async def _until_signal(scope: anyio.CancelScope) -> None:
+async def _until_signal(
+    scope: anyio.CancelScope, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+) -> None:
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        task_status.started()
         async for _ in signals:
             scope.cancel()
             return
@@ -383,7 +395,11 @@ def _rates(every: float, each: Iterable[str]) -> "dict[FaultName, float]":
 
 
 def _share(text: str) -> float:
-    share = float(text)
+    refusal = ValueError(f'"{text}" is not a share between 0 and 1')
+    try:
+        share = float(text)
+    except ValueError:
+        raise refusal from None
     if not 0 <= share <= 1:
-        raise ValueError(f"{text} is not a share between 0 and 1")
+        raise refusal
     return share
