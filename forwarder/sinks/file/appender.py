@@ -112,10 +112,10 @@ class Appender:
             status = os.statvfs(folder)
             free = status.f_bavail * status.f_frsize
             if not folder.is_dir():
-                raise OSError(errno.ENOTDIR, f"{folder} is not a folder")
+                raise OSError(errno.ENOTDIR, f"not a folder: {folder}")
             if not os.access(folder, os.W_OK | os.X_OK):
                 number = errno.EROFS if status.f_flag & os.ST_RDONLY else errno.EACCES
-                raise OSError(number, f"cannot write in {folder}")
+                raise OSError(number, f"{os.strerror(number)}: {folder}")
             said = "does not exist yet"
             if os.path.lexists(self.path):
                 descriptor = os.open(self.path, _OPEN)
