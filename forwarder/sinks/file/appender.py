@@ -186,24 +186,21 @@ class Appender:
     def _cut_back(self, kept: Place) -> None:
         """Cut what lies behind `kept` off the file that it names, wherever that is by now."""
         if os.fstat(self._descriptor).st_ino == kept.inode:
-            _cut(self._descriptor, kept, self.path)
+            if not _cut(self._descriptor, kept, self.path):
+                log.warning("file.replaced", path=str(self.path))
             return
         last = Path(kept.path)
         with suppress(FileNotFoundError), os.scandir(last.parent) as entries:
             for entry in entries:
                 # stat, not inode(): what the folder says differs on some layered file systems.
-                if entry.stat(follow_symlinks=False).st_ino == kept.inode:
-                    moved = os.open(entry.path, _OPEN)
-                    try:
-                        _cut(moved, kept, Path(entry.path))
-                    finally:
-                        os.close(moved)
+                status = entry.stat(follow_symlinks=False)
+                if status.st_ino == kept.inode and _cut_moved(Path(entry.path), kept):
                     return
         log.warning(
             "file.lost",
             path=kept.path,
-            remedy="whoever rotates it must leave it uncompressed for one turn (delaycompress); "
-            "if the forwarder was killed just before, its last lines are there twice",
+            remedy="let logrotate leave the last file uncompressed (delaycompress) and in its "
+            "folder; was the forwarder killed just before, some lines are there twice",
         )
 
     def _is_due(self, place: Place, incoming: int) -> bool:
@@ -280,16 +277,26 @@ def _lock(descriptor: int, path: Path) -> None:
             raise
 
 
-def _cut(descriptor: int, kept: Place, path: Path) -> None:
+def _cut_moved(path: Path, kept: Place) -> bool:
+    descriptor = os.open(path, _OPEN)
+    try:
+        return os.fstat(descriptor).st_size >= kept.length and _cut(descriptor, kept, path)
+    finally:
+        os.close(descriptor)
+
+
+def _cut(descriptor: int, kept: Place, path: Path) -> bool:
+    """Return whether the file is the one that `kept` names; then it is no longer than that."""
     size = os.fstat(descriptor).st_size
-    if size <= kept.length:
-        return
+    if size < kept.length:
+        return True  # the caller tells
     if head_of(descriptor, kept.length) != kept.head:
-        log.warning("file.replaced", path=str(path))
-        return
-    os.ftruncate(descriptor, kept.length)
-    os.fsync(descriptor)
-    log.warning("file.cut_back", path=str(path), bytes=size - kept.length)
+        return False
+    if size > kept.length:
+        os.ftruncate(descriptor, kept.length)
+        os.fsync(descriptor)
+        log.warning("file.cut_back", path=str(path), bytes=size - kept.length)
+    return True
 
 
 def _write_all(descriptor: int, lines: bytes) -> None:
