@@ -1,5 +1,6 @@
 """Start a real receiver as a process of its own, on loopback, and end it by its id."""
 
+import json
 import random
 import shutil
 import signal
@@ -8,7 +9,7 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import psutil
 
@@ -41,13 +42,55 @@ def required(program: str, *, package: str) -> str:
 
 
 class Daemon:
-    """One process that listens on one port; `start`, `stop` and `kill` as often as wanted."""
+    """One process that listens on one port and writes each message as a line of JSON.
+
+    It is started, stopped and killed as often as wanted. Each start writes a file of its own
+    (`output`), so that a line torn by a kill stays the last of its file.
+    """
 
     def __init__(self, folder: Path, *, port: int, kind: Kind) -> None:
         self.folder = folder
         self.port = port
         self.kind: Kind = kind
+        self.starts = 0
         self._process: subprocess.Popen[bytes] | None = None
+        self._counted: dict[Path, tuple[int, int]] = {}
+
+    @property
+    def output(self) -> Path:
+        """The file that the latest start writes."""
+        return self._output(self.starts)
+
+    def _output(self, number: int) -> Path:
+        return self.folder / f"messages-{number}.jsonl"
+
+    def lines(self) -> list[str]:
+        """Return the whole lines written so far, of every start, in order."""
+        found: list[str] = []
+        for number in range(1, self.starts + 1):
+            path = self._output(number)
+            text = path.read_bytes() if path.exists() else b""
+            found += text[: text.rfind(b"\n") + 1].decode("utf-8").split("\n")[:-1]
+        return found
+
+    def messages(self) -> list[dict[str, Any]]:
+        """Return what it understood: one object a message, in the receiver's own names."""
+        return [json.loads(line) for line in self.lines()]
+
+    def count(self) -> int:
+        """Return how many messages are written; reads what is new only, so it may be asked often."""
+        total = 0
+        for number in range(1, self.starts + 1):
+            path = self._output(number)
+            place, count = self._counted.get(path, (0, 0))
+            if path.exists():
+                with path.open("rb") as written:
+                    written.seek(place)
+                    new = written.read()
+                place, count = place + len(new), count + new.count(b"\n")
+                self._counted[path] = (place, count)
+            total += count
+        return total
 
     def launch(self, command: Sequence[str], env: Mapping[str, str] | None = None) -> None:
         """Start `command` and return when it listens on the port."""

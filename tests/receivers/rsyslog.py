@@ -1,10 +1,9 @@
 """A real rsyslogd with a configuration of its own: UDP, TCP, TLS (both drivers), RELP."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from tests.receivers.certificates import Certificates
 from tests.receivers.process import Daemon, free_port, required
@@ -22,10 +21,7 @@ _DATE = ' dateFormat="rfc3339" date.inUTC="on"'
 
 
 class Rsyslog(Daemon):
-    """Writes each message as a line of JSON; every queue is Direct, so what it took is written.
-
-    Each start writes a file of its own: a line torn by a kill stays the last of its file.
-    """
+    """Every queue of it is Direct, so what it took is written."""
 
     def __init__(
         self,
@@ -40,7 +36,6 @@ class Rsyslog(Daemon):
         self._via = via
         self._driver = driver
         self.certificates = certificates
-        self._starts = 0
 
     @property
     def address(self) -> str:
@@ -49,29 +44,12 @@ class Rsyslog(Daemon):
 
     def start(self) -> None:
         """Start it on its port; return when it listens."""
-        self._starts += 1
+        self.starts += 1
         config = self.folder / "rsyslog.conf"
-        config.write_text(self._config(self.folder / f"messages-{self._starts}.jsonl"))
+        config.write_text(self._config(self.output))
         program = required("rsyslogd", package=PACKAGES)
-        pid_file = self.folder / f"rsyslogd-{self._starts}.pid"
+        pid_file = self.folder / f"rsyslogd-{self.starts}.pid"
         self.launch([program, "-n", "-f", str(config), "-i", str(pid_file)])
-
-    def lines(self) -> list[str]:
-        """Return the whole lines written so far, of every start, in order."""
-        found: list[str] = []
-        for number in range(1, self._starts + 1):
-            path = self.folder / f"messages-{number}.jsonl"
-            text = path.read_bytes() if path.exists() else b""
-            found += text[: text.rfind(b"\n") + 1].decode("utf-8").split("\n")[:-1]
-        return found
-
-    def messages(self) -> list[dict[str, Any]]:
-        """Return what it understood: one object a message, named as rsyslog names properties."""
-        return [json.loads(line) for line in self.lines()]
-
-    def count(self) -> int:
-        """Return how many messages are written, without reading them as JSON."""
-        return len(self.lines())
 
     def _config(self, output: Path) -> str:
         written = "\n".join(

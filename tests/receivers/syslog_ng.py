@@ -1,10 +1,9 @@
 """A real syslog-ng with a configuration of its own: UDP, TCP, TLS; `make` unpacks it."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from tests.receivers.certificates import Certificates
 from tests.receivers.process import Daemon, free_port
@@ -13,11 +12,7 @@ PROGRAM = Path(__file__).parents[2] / ".tools" / "syslog-ng" / "run"
 
 
 class SyslogNg(Daemon):
-    """Writes each message as a line of JSON; each start writes a file of its own.
-
-    It holds messages in memory between reading and writing: stopped it writes them, killed it
-    loses them.
-    """
+    """Holds messages in memory before it writes them: stopped it writes them, killed it does not."""
 
     def __init__(
         self,
@@ -32,7 +27,6 @@ class SyslogNg(Daemon):
         self._via = via
         self._framing = framing
         self._certificates = certificates
-        self._starts = 0
 
     @property
     def address(self) -> str:
@@ -42,32 +36,15 @@ class SyslogNg(Daemon):
     def start(self) -> None:
         """Start it on its port; return when it listens."""
         assert PROGRAM.exists(), "syslog-ng is missing: tests/install-syslog-ng.sh .tools/syslog-ng"
-        self._starts += 1
+        self.starts += 1
         config = self.folder / "syslog-ng.conf"
-        config.write_text(self._config(self.folder / f"messages-{self._starts}.jsonl"))
+        config.write_text(self._config(self.output))
         places = {"-f": "conf", "-p": "pid", "-R": "persist", "-c": "ctl"}
         options = [part for flag, end in places.items() for part in (flag, self._place(end))]
         self.launch([str(PROGRAM), "-F", "-e", "--no-caps", *options])
 
     def _place(self, end: str) -> str:
         return str(self.folder / f"syslog-ng.{end}")
-
-    def lines(self) -> list[str]:
-        """Return the whole lines written so far, of every start, in order."""
-        found: list[str] = []
-        for number in range(1, self._starts + 1):
-            path = self.folder / f"messages-{number}.jsonl"
-            text = path.read_bytes() if path.exists() else b""
-            found += text[: text.rfind(b"\n") + 1].decode("utf-8").split("\n")[:-1]
-        return found
-
-    def messages(self) -> list[dict[str, Any]]:
-        """Return what it understood: one object a message, in syslog-ng's own names."""
-        return [json.loads(line) for line in self.lines()]
-
-    def count(self) -> int:
-        """Return how many messages are written, without reading them as JSON."""
-        return len(self.lines())
 
     def _config(self, output: Path) -> str:
         secured = ""
