@@ -26,39 +26,32 @@ class Number(str):
 
 
 def split(body: bytes) -> tuple[list[bytes], bytes]:
-    """Return the bytes of each entity, and those of `pagingInfo`, of a page that is bad inside.
+    """Return the bytes of each entity of a page that is bad inside, and the page without them.
 
-    Only strings and brackets are looked at, so a record that no parser takes costs nothing but
-    itself. Without recursion: depth is a number.
-
-    Raises:
-        ValueError: it is no JSON object, or breaks off.
+    In the page that is returned each entity is a 0: if that page is strict JSON, then nothing but
+    the entities can be bad. Only strings and brackets are looked at, and depth is a number, so
+    neither what no parser takes nor what is nested without end stops it.
     """
-    depth, start, element = 0, 0, 0
+    depth, element, copied = 0, 0, 0
     last = key = b""
     entities: list[bytes] = []
-    values: dict[bytes, bytes] = {}
+    rest = bytearray()
     for match in _TOKEN.finditer(body):
         token, at, end = match[0], match.start(), match.end()
         if token[:1] == b'"':
-            if len(token) < 2 or token[-1:] != b'"':
-                raise ValueError("it breaks off inside a string")
             last = token
         elif token == b":":
-            if depth == 1:
-                key, start = last, end
+            key = last if depth == 1 else key
         else:
             in_entities = depth == 2 and key == b'"entities"'
             if in_entities and token in b",]" and (found := body[element:at].strip()):
                 entities.append(found)
-            if depth == 1 and token in b",}":
-                values[key] = body[start:at]
+                rest += body[copied:element] + b"0"
+                copied = at
             depth += 1 if token in b"[{" else -1 if token in b"]}" else 0
             if depth == 2 and token in b"[,":
                 element = end
-    if depth or not body.lstrip().startswith(b"{"):
-        raise ValueError("it is no JSON object, or breaks off")
-    return entities, values.get(b'"pagingInfo"', b"")
+    return entities, bytes(rest + body[copied:])
 
 
 def entity(text: str) -> Entity:

@@ -1,6 +1,6 @@
 """Where the source stands, and how the outbox keeps it. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -48,6 +48,10 @@ class Position:
         if self.floor > instants.EARLIEST:
             extra["start_at"] = instants.written(self.floor)
         return Checkpoint(self.at, extra)
+
+    def floored(self, ms: int) -> "Position":
+        """Return the same with a floor at `ms` or lower: a floor in the future hides events."""
+        return replace(self, floor=min(self.floor, ms))
 
     @property
     def at(self) -> datetime:

@@ -68,20 +68,22 @@ class BitbucketAudit:
             yield Page((), position.checkpoint())
         else:
             position = Position.of(after, overlap=self._rereads.overlap)
+        overlap = self._rereads.overlap
         moved_back = past < position.mark - JITTER
-        position = replace(position, floor=min(position.floor, past))
-        start = max(position.floor, min(position.resume, past - self._rereads.overlap))
-        end = reached + self._rereads.overlap
+        position = position.floored(past - overlap if moved_back else past)
+        start = max(position.floor, min(position.resume, past - overlap))
+        end = reached + overlap
         earliest_mark = min(position.mark, past)
         async with aclosing(self._log.read(start, end)) as stretches:
             async for stretch in stretches:
                 if stretch.window.end >= end:
-                    now_past, _ = self._client.clock.now()
-                    moved_back = moved_back or now_past < past - JITTER
-                    mark = past = min(past, now_past)
+                    found, _ = self._client.clock.now()
+                    moved_back = moved_back or found < past - JITTER
+                    mark = past = min(past, found)
+                    position = position.floored(past - overlap if moved_back else past)
                 else:
                     mark = max(earliest_mark, min(stretch.window.end, past))
-                resume = min(stretch.window.end, past - self._rereads.overlap)
+                resume = min(stretch.window.end, past - overlap)
                 position = replace(position, mark=mark, resume=resume)
                 yield _page(stretch, position)
         if moved_back:

@@ -10,10 +10,9 @@ import msgspec
 
 from forwarder.model import Record, Unreadable
 from forwarder.sources.bitbucket_audit import identity, instants, lenient
-from forwarder.sources.bitbucket_audit.shapes import Answer, AuditType, Entity, Paging
+from forwarder.sources.bitbucket_audit.shapes import Answer, AuditType, Entity
 
 _answer: Final = msgspec.json.Decoder(Answer).decode
-_paging: Final = msgspec.json.Decoder(Paging).decode
 _entity: Final = msgspec.json.Decoder(Entity).decode
 _any: Final = msgspec.json.Decoder(msgspec.Raw).decode
 _NO_TYPE: Final = AuditType()
@@ -35,11 +34,16 @@ def page(body: bytes | bytearray) -> Answer:
     except msgspec.ValidationError as error:
         raise NotAPageError(str(error)) from error
     except (msgspec.DecodeError, RecursionError):  # one bad record is enough
-        entities, paging = lenient.split(bytes(body))
+        entities, rest = lenient.split(bytes(body))
     try:
-        return Answer([msgspec.Raw(entity) for entity in entities], _paging(paging))
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise NotAPageError(f"its pagingInfo cannot be read: {error}") from error
+        answer = _answer(rest)
+    except msgspec.ValidationError as error:
+        raise NotAPageError(str(error)) from error
+    except RecursionError as error:
+        raise ValueError(str(error)) from error
+    if len(answer.entities) != len(entities):
+        raise ValueError("its entities cannot be told apart")
+    return Answer([msgspec.Raw(entity) for entity in entities], answer.paging_info)
 
 
 def record(raw: msgspec.Raw, *, namespace: str) -> Record | Unreadable:

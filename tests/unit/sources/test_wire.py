@@ -325,6 +325,13 @@ def test_json_that_is_no_page_is_told_apart(body: bytes) -> None:
         wire.page(body)
 
 
+def test_a_page_that_is_bad_outside_of_its_entities_is_not_taken_for_an_empty_one() -> None:
+    good = page_of(json.dumps(GOOD).encode())
+    for bad in (good.replace(b":", b"=", 1), good.replace(b'"pagingInfo":', b'"pagingInfo"')):
+        with pytest.raises(ValueError, match=r"."):
+            wire.page(bad)
+
+
 @pytest.mark.parametrize("body", [b"", b"<html></html>", b"nope", b'{"entities":[]', b"]["])
 def test_what_is_no_json_is_not_taken_for_something_else(body: bytes) -> None:
     with pytest.raises(ValueError, match=r".") as caught:
