@@ -7,9 +7,7 @@ from forwarder.model import Event, Record, Severity
 
 
 def normalize(record: Record, *, source: str) -> Event:
-    """Return the event, its kind made from the action: "Repository created" is
-    ``bitbucket.repository_created``.
-    """
+    """Return the event; "Repository created" is of the kind ``bitbucket.repository_created``."""
     return build(record, source=source, kind=f"bitbucket.{_slug(record.action)}", severity="info")
 
 
@@ -39,4 +37,5 @@ def build(record: Record, *, source: str, kind: str, severity: Severity) -> Even
 
 @lru_cache(maxsize=4096)
 def _slug(action: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "_", action.lower()).strip("_")[:64] or "unnamed"
+    words = re.sub(r"[^a-z0-9]+", "_", action.lower()).lstrip("_")
+    return words[:64].rstrip("_") or "unnamed"
