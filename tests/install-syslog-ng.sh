@@ -14,8 +14,12 @@ download=$(mktemp -d)
 trap 'rm -rf "$download"' EXIT
 cd "$download"
 
-# What minimal images lack of what it needs is fetched with it; libpcre3 left Debian with trixie.
-for package in syslog-ng-core libivykis0 libivykis0t64 libnet1 libpcre3 libwrap0; do
+# With what it needs and the machine lacks; names differ between Debian's releases.
+for package in syslog-ng-core libivykis0 libivykis0t64 libnet1 libnet9 libpcre3 libpcre2-8-0 \
+    libwrap0 libglib2.0-0 libglib2.0-0t64 libjson-c5 libcap2 libsystemd0; do
+    if [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ]; then
+        continue
+    fi
     if apt-cache show "$package" >/dev/null 2>&1; then
         apt-get download -qq -o APT::Sandbox::User=root "$package"
     fi

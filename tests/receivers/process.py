@@ -78,7 +78,7 @@ class Daemon:
         return [json.loads(line) for line in self.lines()]
 
     def count(self) -> int:
-        """Return how many messages are written; reads what is new only, so it may be asked often."""
+        """Return how many messages are written: reads only what is new, so ask often."""
         total = 0
         for number in range(1, self.starts + 1):
             path = self._output(number)

@@ -1,6 +1,6 @@
 """A real rsyslogd with a configuration of its own: UDP, TCP, TLS (both drivers), RELP."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -13,7 +13,7 @@ PACKAGES = "rsyslog rsyslog-gnutls rsyslog-openssl rsyslog-relp"
 Via = Literal["udp", "tcp", "tls", "relp", "relp+tls"]
 Driver = Literal["gtls", "ossl"]
 
-_PROPERTIES = (
+PROPERTIES = (
     "pri", "protocol-version", "timestamp", "hostname", "app-name", "procid", "msgid",
     "structured-data", "msg", "rawmsg",
 )  # fmt: skip
@@ -30,12 +30,14 @@ class Rsyslog(Daemon):
         via: Via = "tcp",
         driver: Driver = "ossl",
         certificates: Certificates | None = None,
+        properties: Sequence[str] = PROPERTIES,
     ) -> None:
         kind: Literal["udp", "tcp"] = "udp" if via == "udp" else "tcp"
         super().__init__(folder, port=free_port(kind), kind=kind)
         self._via = via
         self._driver = driver
         self.certificates = certificates
+        self._properties = properties
 
     @property
     def address(self) -> str:
@@ -55,7 +57,7 @@ class Rsyslog(Daemon):
         written = "\n".join(
             f'  property(outname="{name}" name="{name}" format="jsonf"'
             f"{_DATE if name == 'timestamp' else ''})"
-            for name in _PROPERTIES
+            for name in self._properties
         )
         return f"""
 global(workDirectory="{self.folder}" net.enableDNS="off"{self._global_tls()})
@@ -109,9 +111,12 @@ def rsyslogd(
     via: Via = "tcp",
     driver: Driver = "ossl",
     certificates: Certificates | None = None,
+    properties: Sequence[str] = PROPERTIES,
 ) -> Iterator[Rsyslog]:
-    """Run one until the block ends; `folder` has to exist."""
-    receiver = Rsyslog(folder, via=via, driver=driver, certificates=certificates)
+    """Run one until the block ends; `folder` has to exist, `properties` are what it writes."""
+    receiver = Rsyslog(
+        folder, via=via, driver=driver, certificates=certificates, properties=properties
+    )
     receiver.start()
     try:
         yield receiver

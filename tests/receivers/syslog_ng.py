@@ -12,7 +12,7 @@ PROGRAM = Path(__file__).parents[2] / ".tools" / "syslog-ng" / "run"
 
 
 class SyslogNg(Daemon):
-    """Holds messages in memory before it writes them: stopped it writes them, killed it does not."""
+    """Holds messages in memory before it writes them: a stop writes them, a kill does not."""
 
     def __init__(
         self,

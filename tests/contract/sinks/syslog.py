@@ -38,7 +38,7 @@ class RsyslogDestination:
 
     async def held(self, count: int) -> Sequence[str]:
         with anyio.move_on_after(10):
-            while self._receiver.count() < count:  # noqa: ASYNC110  another process writes it
+            while self._receiver.count() < count:
                 await anyio.sleep(0.01)
         # What rsyslog writes has its control characters escaped, and ends in no line end.
         parsed = [parse(one["rawmsg"].encode()) for one in self._receiver.messages()]
