@@ -105,19 +105,18 @@ class Collector:
                 raise
             raise UnsureError(str(error), retry_after=error.retry_after) from error
 
-    async def ask(self, ack_ids: Iterable[int], *, channel: str) -> set[int]:
-        """Return which of `ack_ids` are indexed; HEC forgets those that it says are.
+    async def ask(self, ack_id: int, *, channel: str) -> bool:
+        """Return whether what `ack_id` stands for is indexed; HEC forgets it once it says so.
 
         Raises:
             TransientError: ask again later.
             AccessError: this token acknowledges nothing, or is refused.
         """
-        body = msgspec.json.encode({"acks": list(ack_ids)})
+        body = msgspec.json.encode({"acks": [ack_id]})
         response, said = await self._exchange("POST", ACKS, _JSON, body, channel)
         if response.status_code == 200:
             with suppress(ValueError, RecursionError):  # msgspec's errors are ValueErrors
-                acks = msgspec.json.decode(said, type=_AckAnswer).acks
-                return {int(ack_id) for ack_id, indexed in acks.items() if indexed}
+                return msgspec.json.decode(said, type=_AckAnswer).acks.get(str(ack_id), False)
         raise refusal(read(said), response, where=self.where)
 
     async def check_health(self) -> None:

@@ -5,7 +5,7 @@ crash half-way sends nothing again that has arrived, the sink remembers the fate
 contract says that the same batch, or one that begins at the same event, comes again.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import groupby
@@ -26,6 +26,19 @@ class Fate(Enum):
     DONE = "done"
 
 
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """An ack to wait for; it is the only one of its channel that is waited for.
+
+    Ids count up from 0 in each channel, and from 0 again where the indexer restarts. With two of
+    one channel, or one and a request whose answer was lost, the ack of the later could then be
+    taken for that of the earlier, which the restart lost.
+    """
+
+    channel: str
+    id: int
+
+
 class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Neighbours with one fate, as the memo keeps them."""
 
@@ -33,7 +46,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     last: str
     count: int
     fate: Literal["unsent", "again", "done"] = "unsent"
-    ack_id: int | None = None
+    ack: Ack | None = None
     reason: Reason | None = None
     detail: str = ""
 
@@ -51,11 +64,11 @@ class Piece:
 
 
 class Progress:
-    """The fate of each event of one batch: a Fate, the id of the ack it waits for, a Rejection."""
+    """The fate of each event of one batch: a Fate, the ack that it waits for, or a Rejection."""
 
     def __init__(self, runs: Sequence[Run] = ()) -> None:
         self._ids: list[str] = []
-        self._fates: list[Fate | int | Rejection] = []
+        self._fates: list[Fate | Ack | Rejection] = []
         self._recalled = runs
 
     @classmethod
@@ -107,17 +120,17 @@ class Progress:
             start = stop
         return None
 
-    def mark(self, start: int, stop: int, fate: Fate | int | Rejection) -> None:
+    def mark(self, start: int, stop: int, fate: Fate | Ack | Rejection) -> None:
         """Note the fate of events `start` to `stop` (exclusive)."""
         self._fates[start:stop] = [fate] * (stop - start)
 
-    def pending(self) -> list[int]:
-        """Return the ids of the acks to wait for, in the order of the events."""
-        return list(dict.fromkeys(fate for fate in self._fates if isinstance(fate, int)))
+    def pending(self) -> list[Ack]:
+        """Return the acks to wait for, in the order of the events."""
+        return [fate for fate, _ in groupby(self._fates) if isinstance(fate, Ack)]
 
-    def acknowledge(self, ack_ids: Iterable[int]) -> None:
-        """Note that what waited for these is delivered."""
-        self._replace(set(ack_ids), Fate.DONE)
+    def acknowledge(self, ack: Ack) -> None:
+        """Note that what waited for this is delivered."""
+        self._replace({ack}, Fate.DONE)
 
     def expire(self) -> int:
         """Note that what still waits is to be sent again; return how many events that are."""
@@ -127,10 +140,10 @@ class Progress:
         """Return what was refused for good."""
         return tuple(fate for fate in self._fates if isinstance(fate, Rejection))
 
-    def _replace(self, ack_ids: set[int], by: Fate) -> int:
+    def _replace(self, acks: set[Ack], by: Fate) -> int:
         count = 0
         for place, fate in enumerate(self._fates):
-            if isinstance(fate, int) and fate in ack_ids:
+            if isinstance(fate, Ack) and fate in acks:
                 self._fates[place] = by
                 count += 1
         return count
@@ -145,15 +158,15 @@ class Progress:
                 run = Run(
                     first=first, last=last, count=count, reason=fate.reason, detail=fate.detail
                 )
-            elif isinstance(fate, int):
-                run = Run(first=first, last=last, count=count, ack_id=fate)
+            elif isinstance(fate, Ack):
+                run = Run(first=first, last=last, count=count, ack=fate)
             else:
                 run = Run(first=first, last=last, count=count, fate=fate.value)
             runs.append(run)
         return runs
 
     @staticmethod
-    def _fate(run: Run) -> Fate | int | Rejection:
+    def _fate(run: Run) -> Fate | Ack | Rejection:
         if run.reason is not None:
             return Rejection(run.first, run.reason, run.detail)
-        return Fate(run.fate) if run.ack_id is None else run.ack_id
+        return run.ack or Fate(run.fate)

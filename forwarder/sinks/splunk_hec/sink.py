@@ -13,7 +13,7 @@ from forwarder.model import Batch, Event, Receipt, Rejection
 from forwarder.sinks.splunk_hec.codes import NO_ACK_ID, Spoiled, Taken, TooLarge, Verdict
 from forwarder.sinks.splunk_hec.collector import Collector, UnsureError
 from forwarder.sinks.splunk_hec.envelope import Envelope
-from forwarder.sinks.splunk_hec.progress import Fate, Piece, Progress
+from forwarder.sinks.splunk_hec.progress import Ack, Fate, Piece, Progress
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
@@ -22,7 +22,7 @@ _REQUEST_BYTES: Final = 1_000_000
 """Uncompressed, in one request: Splunk's own advice, and Splunk Cloud's limit (1 MB)."""
 _SURELY_SMALL: Final = 100_000
 """Bytes below which no HEC refuses a request for its size, so that code 6 means the event."""
-_FIRST_PAUSE: Final = 0.25
+_FIRST_PAUSE: Final = 0.05
 _PAUSE: Final = 1.0
 """Seconds between two questions for acks: "every second or so"; the first few come sooner."""
 
@@ -53,35 +53,39 @@ class HecSink:
         self._max_event_bytes = max_event_bytes
         self._limit = _REQUEST_EVENTS
         self._progress = Progress()
-        self._channel = str(uuid4())
+        self._free: list[str] = []
+        """Channels without an ack to wait for, and without a request of unknown outcome."""
         self._is_acking = False
-        """Whether HEC has answered a question for acks on this channel."""
+        """Whether HEC has answered a question for an ack."""
         self._deadline = anyio.current_time() + (ack_timeout or 0.0)
         self._is_saved = False
 
     async def resume(self) -> None:
-        """Go on where the last run ended: with its channel, its cookies and its open acks."""
+        """Go on where the last run ended: with its open acks, their channels and its cookies."""
         memo = await self._memory.load()
         if not memo:
             return
         self._is_saved = True
         with suppress(KeyError, ValueError, TypeError, AttributeError):
-            self._progress = Progress.recall(memo["runs"])
-            self._channel = str(memo["channel"])
+            progress = Progress.recall(memo["runs"])
             self._collector.take_cookies(memo["cookies"])
-            log.info("delivery.resumed", sink=self._name, channel=self._channel)
+            self._progress = progress
+            log.info("delivery.resumed", sink=self._name)
 
     async def send(self, batch: Batch) -> Receipt:
         """Deliver as `interfaces.Sink` says; with acknowledgement, return once all is indexed.
 
         Raises:
             TransientError: also where an ack did not come in time; what waited for it is sent
-                again on a new channel when the batch comes again.
+                again on another channel when the batch comes again.
             AccessError: as in `codes.REMEDIES`, and where something else than a HEC answers.
         """
         self._progress.begin(batch.events)
         if self._ack_timeout is not None:
-            await self._ask_first()
+            # It frees room at HEC before more is sent there.
+            await self._read_acks()
+            if not self._is_acking:
+                await self._check_acking()
         slow_down = 0.0
         while (piece := self._progress.next_piece()) is not None:
             slow_down = max(slow_down, await self._send_piece(batch.events, piece))
@@ -102,9 +106,9 @@ class HecSink:
         """
         await self._collector.check_health()
         acking = self._ack_timeout is not None
-        await self._collector.check_token(channel=self._channel if acking else None)
+        await self._collector.check_token(channel=str(uuid4()) if acking else None)
         if acking:
-            await self._collector.ask([0], channel=str(uuid4()))
+            await self._check_acking()
         promise = "with indexer acknowledgement" if acking else "without acknowledgement"
         return f"{self._collector.where} is healthy and takes the token, {promise}"
 
@@ -130,45 +134,43 @@ class HecSink:
         verdict = await self._post(envelopes, start, stop, known)
         if isinstance(verdict, Taken):
             self._limit = min(2 * self._limit, _REQUEST_EVENTS)
-            await self._note_taken(verdict, start, stop, is_last=stop == len(events))
+            if self._ack_timeout is not None or stop < len(events):
+                await self._save()
             return verdict.slow_down
         self._note_refused(verdict, events, start, stop, size)
         return 0.0
 
     async def _post(self, envelopes: list[bytes], start: int, stop: int, known: Fate) -> Verdict:
+        channel = None
+        if self._ack_timeout is not None:
+            channel = self._free.pop() if self._free else str(uuid4())
         # Whatever interrupts this, a cancellation too, leaves it open whether they arrived.
         self._progress.mark(start, stop, Fate.AGAIN)
         try:
-            channel = self._channel if self._is_acking else None
             verdict = await self._collector.post(envelopes, events=stop - start, channel=channel)
         except UnsureError:
             raise
         except (TransientError, AccessError):
-            self._progress.mark(start, stop, known)
+            self._mark_untaken(start, stop, known, channel)
             raise
         if not isinstance(verdict, Taken):
-            self._progress.mark(start, stop, known)
-        return verdict
-
-    async def _note_taken(self, taken: Taken, start: int, stop: int, *, is_last: bool) -> None:
-        if self._ack_timeout is None:
+            self._mark_untaken(start, stop, known, channel)
+        elif channel is None:
             self._progress.mark(start, stop, Fate.DONE)
-            if not is_last:
-                await self._save()
-            return
-        if taken.ack_id is None:
+        elif verdict.ack_id is None:
             self._is_acking = False  # ask before anything is sent again
             raise AccessError(
                 f"{self._collector.where}: took events and gave no ackId", remedy=NO_ACK_ID
             )
-        pending = self._progress.pending()
-        self._progress.mark(start, stop, taken.ack_id)
-        self._deadline = anyio.current_time() + self._ack_timeout
-        if pending and taken.ack_id <= max(pending):
-            # Ids count up in a channel. Counting again from 0, an id that we wait for would soon
-            # be another request's, and its ack would be believed of the wrong events.
-            await self._expire("the indexer began to count acks anew")
-        await self._save()
+        else:
+            self._progress.mark(start, stop, Ack(channel, verdict.ack_id))
+            self._deadline = anyio.current_time() + (self._ack_timeout or 0.0)
+        return verdict
+
+    def _mark_untaken(self, start: int, stop: int, known: Fate, channel: str | None) -> None:
+        self._progress.mark(start, stop, known)
+        if channel:
+            self._free.append(channel)
 
     def _note_refused(
         self,
@@ -195,50 +197,52 @@ class HecSink:
     def _reject(self, event: Event, place: int, reason: Reason, detail: str) -> None:
         self._progress.mark(place, place + 1, Rejection(event.event_id, reason, detail))
 
-    async def _ask_first(self) -> None:
-        """Ask for open acks before more is sent: it frees room at HEC, and finds a wrong token.
+    async def _check_acking(self) -> None:
+        """Ask for any ack: a token without acknowledgement takes events, and tells only now.
 
-        A token without acknowledgement takes events, and says so only when it is asked.
+        Raises:
+            AccessError: this token acknowledges nothing.
         """
+        await self._collector.ask(0, channel=str(uuid4()))
+        self._is_acking = True
+
+    async def _read_acks(self) -> None:
+        """Ask once for each open ack, and keep what comes over a restart: HEC forgets it."""
         pending = self._progress.pending()
-        if pending or not self._is_acking:
-            indexed = await self._collector.ask(pending or [0], channel=self._channel)
-            self._progress.acknowledge(indexed)
-            self._is_acking = True
+        for ack in pending:
+            if await self._collector.ask(ack.id, channel=ack.channel):
+                self._progress.acknowledge(ack)
+                self._free.append(ack.channel)
+        if 0 < len(self._progress.pending()) < len(pending):
+            await self._save()
 
     async def _wait_for_acks(self) -> None:
         pause = _FIRST_PAUSE
-        while pending := self._progress.pending():
+        while self._progress.pending():
             if anyio.current_time() > self._deadline:
-                await self._expire(f"not indexed within {self._ack_timeout:g} s")
+                await self._expire()
             await anyio.sleep(pause)
             pause = min(2 * pause, _PAUSE)
-            indexed = await self._collector.ask(pending, channel=self._channel)
-            if indexed:
-                self._progress.acknowledge(indexed)
-                if self._progress.pending():
-                    await self._save()
+            await self._read_acks()
 
-    async def _expire(self, reason: str) -> NoReturn:
-        """Give up the channel with all that waits on it, to be sent again when the batch comes.
+    async def _expire(self) -> NoReturn:
+        """Give up the acks that are open, and their channels with them.
 
         Raises:
-            TransientError: always.
+            TransientError: always; what waited is sent again when the batch comes again.
         """
         count = self._progress.expire()
-        log.warning("ack.expired", sink=self._name, events=count, channel=self._channel)
-        self._channel = str(uuid4())
-        self._is_acking = False
+        log.warning("ack.expired", sink=self._name, events=count)
         await self._save()
         raise TransientError(
-            f"{self._collector.where}: {count} events {reason}; they are sent again",
+            f"{self._collector.where}: {count} events not indexed within "
+            f"{self._ack_timeout:g} s; they are sent again",
             remedy="behind a load balancer, turn on sticky sessions by cookie; "
             "where indexing is slow, raise ack_timeout",
         )
 
     async def _save(self) -> None:
         memo: dict[str, Any] = {
-            "channel": self._channel,
             "cookies": self._collector.cookies(),
             "runs": self._progress.to_memo(),
         }

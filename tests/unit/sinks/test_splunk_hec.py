@@ -1,5 +1,6 @@
 """The sink against the strict receiver, in one process and on a virtual clock."""
 
+import random
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -429,15 +430,17 @@ async def test_acks_are_asked_for_about_every_second():
     assert 55 <= len(headers_of(hec, ACK)) <= 65
 
 
-async def test_every_request_of_an_acking_sink_names_one_channel():
+async def test_a_channel_has_one_open_ack_and_is_used_again_after_it():
     hec = Hec(acking=True)
     async with sink_on(hec, ack=True) as sink:
-        await sink.send(numbered(1500))
-        await sink.send(numbered(3, first=2000))
-    assert len({headers["x-splunk-request-channel"] for _, headers, _ in hec.requests}) == 1
+        for number in range(5):
+            await sink.send(numbered(1000, first=1 + 1000 * number))
+    channels = Counter(headers["x-splunk-request-channel"] for headers in headers_of(hec, EVENT))
+    assert len(channels) == hec.posts / 5
+    assert set(channels.values()) == {5}
 
 
-async def test_what_an_indexer_loses_after_its_200_is_sent_again_on_a_new_channel():
+async def test_what_an_indexer_loses_after_its_200_is_sent_again_on_another_channel():
     hec = Hec(acking=True)
     hec.faults = [None, Fault(lose=True), None]
     async with sink_on(hec, ack=True, ack_timeout="5m") as sink:
@@ -445,13 +448,12 @@ async def test_what_an_indexer_loses_after_its_200_is_sent_again_on_a_new_channe
         with pytest.raises(TransientError, match="not indexed within 300 s"):
             await sink.send(numbered(2500))
         assert 300 <= anyio.current_time() - began < 310
-        before = {headers["x-splunk-request-channel"] for headers in headers_of(hec, EVENT)}
+        lossy = headers_of(hec, EVENT)[1]["x-splunk-request-channel"]
         await sink.send(numbered(2500))
     assert sorted(hec.ids) == ids(numbered(2500))
-    lost = [envelope["fields"]["event_id"] for envelope in hec.lost]
-    assert marked(hec) == lost
-    after = headers_of(hec, EVENT)[-1]["x-splunk-request-channel"]
-    assert after not in before
+    assert marked(hec) == [envelope["fields"]["event_id"] for envelope in hec.lost]
+    again = headers_of(hec, EVENT)[-1]["x-splunk-request-channel"]
+    assert again != lossy
 
 
 async def test_a_restart_asks_for_the_open_acks_in_place_of_sending_again():
@@ -466,7 +468,6 @@ async def test_a_restart_asks_for_the_open_acks_in_place_of_sending_again():
     assert hec.posts == before
     assert hec.ids == ids(numbered(2500))
     assert receipt == Receipt(memo={})
-    assert len({headers["x-splunk-request-channel"] for _, headers, _ in hec.requests}) == 1
 
 
 async def test_a_restart_in_mid_batch_sends_only_what_was_not_sent():
@@ -615,6 +616,59 @@ async def test_without_sticky_sessions_no_ack_is_believed_of_other_events(indexe
                 await until_taken(sink, numbered(10, first=first), tries=3)
                 said_to_be_there |= set(ids(numbered(10, first=first)))
     assert said_to_be_there <= set(hec.ids)
+
+
+async def test_the_ack_of_a_request_whose_answer_was_lost_settles_no_other():
+    """The indexer restarts between the two, so both would have id 0 in one channel."""
+    hec = Hec(acking=True, slow=True)
+    hec.faults = [None, Fault(code=9), Fault(take=True, drop=True)]
+    sent = batch(of_size(1, 900_000), of_size(2, 900_000))
+    async with sink_on(hec, ack=True, ack_timeout="20s") as sink:
+        with pytest.raises(TransientError):
+            await sink.send(sent)
+        hec.restart(losing=True)
+        with pytest.raises(TransientError):
+            await sink.send(sent)
+        hec.slow = False
+        await until_taken(sink, sent)
+    assert set(hec.ids) == set(ids(sent))
+
+
+@pytest.mark.parametrize("seed", range(30, 50))
+async def test_what_was_settled_is_indexed_whatever_fails_and_restarts(seed):
+    """Two events fill a request; the process and the indexer end where it hurts."""
+    draw = random.Random(seed)
+    hec, memory = Hec(acking=True, slow=True, max_request_bytes=1_100_000), FakeMemory()
+    everything = [of_size(number, 450_000) for number in range(1, 25)]
+    mishaps = [
+        None, None, Fault(lose=True), Fault(take=True, drop=True), Fault(drop=True),
+        Fault(code=9), Fault(code=27), Fault(code=24), Fault(take=True, status=504),
+    ]  # fmt: skip
+    hec.faults = [draw.choice(mishaps) for _ in range(40)]
+    hec.ack_faults = [draw.choice([None, None, None, Fault(code=9)]) for _ in range(40)]
+
+    async def live() -> None:
+        while True:
+            await anyio.sleep(draw.uniform(0.1, 8))
+            if draw.random() < 0.2:
+                hec.restart(losing=draw.random() < 0.7)
+            hec.index()
+
+    position = 0
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(live)
+        while position < len(everything):
+            async with sink_on(hec, memory, ack=True, ack_timeout="20s") as sink:
+                with anyio.move_on_after(draw.uniform(1, 120)):  # then the process ends
+                    while position < len(everything):
+                        sent = batch(*everything[position : position + draw.randint(3, 9)])
+                        with suppress(TransientError):
+                            receipt = await sink.send(sent)
+                            position += len(sent)
+                            await memory.save(receipt.memo or {})
+                            assert set(ids(batch(*everything[:position]))) <= set(hec.ids)
+                        await anyio.sleep(0.5)
+        tasks.cancel_scope.cancel()
 
 
 async def test_a_memo_of_another_version_begins_anew():

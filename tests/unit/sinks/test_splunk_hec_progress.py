@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forwarder.model import Rejection
-from forwarder.sinks.splunk_hec.progress import Fate, Progress
+from forwarder.sinks.splunk_hec.progress import Ack, Fate, Progress
 from tests.fakes.events import event, events
 
 PROVEN = settings(deadline=None, derandomize=True)
@@ -14,7 +14,9 @@ PROVEN = settings(deadline=None, derandomize=True)
 def fates() -> st.SearchStrategy[list]:
     refused = st.just("refused")
     return st.lists(
-        st.one_of(st.sampled_from(Fate), st.integers(0, 4), refused), min_size=1, max_size=12
+        st.one_of(st.sampled_from(Fate), st.builds(Ack, st.just("c"), st.integers(0, 4)), refused),
+        min_size=1,
+        max_size=12,
     )
 
 
@@ -83,7 +85,7 @@ def test_another_batch_is_sent_whole_and_as_new(of_each):
 @given(fates())
 def test_what_expires_is_sent_again_as_doubtful_and_nothing_else_is(of_each):
     progress = noted(of_each)
-    waiting = {place for place, fate in enumerate(of_each) if isinstance(fate, int)}
+    waiting = {place for place, fate in enumerate(of_each) if isinstance(fate, Ack)}
     assert progress.expire() == len(waiting)
     assert progress.pending() == []
     sent = to_send(progress)
@@ -92,9 +94,13 @@ def test_what_expires_is_sent_again_as_doubtful_and_nothing_else_is(of_each):
 
 
 def test_an_ack_settles_only_those_who_wait_for_it():
-    progress = noted([0, 0, 1, 1])
-    progress.acknowledge({1, 9})
-    assert progress.pending() == [0]
+    mine, other, stranger = Ack("a", 0), Ack("b", 0), Ack("c", 0)
+    progress = noted([mine, mine, other, other])
+    progress.acknowledge(other)
+    progress.acknowledge(stranger)
+    assert progress.pending() == [mine]
+    progress.acknowledge(mine)
+    assert to_send(progress) == {}
 
 
 def test_the_same_first_event_with_another_behind_it_counts_as_doubtful():
