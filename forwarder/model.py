@@ -1,7 +1,8 @@
 """The values that travel: Record, Event, Page, Checkpoint, Batch, Receipt, Rejection.
 
 All are frozen. What is decoded or encoded by the hundred thousand is a `msgspec.Struct` (built in
-C, six times as fast as a frozen dataclass); the rest are dataclasses with slots.
+C, six times as fast as a frozen dataclass) that the garbage collector need not look at (`gc=False`:
+text and tuples make no cycles); the rest are dataclasses with slots.
 Times are aware UTC; sizes are bytes; durations are seconds.
 """
 
@@ -17,7 +18,7 @@ from forwarder.errors import Reason
 Severity = Literal["info", "low", "medium", "high", "critical"]
 
 
-class Actor(msgspec.Struct, frozen=True, omit_defaults=True):
+class Actor(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Who did it. `type` is free text ("NORMAL", "system", "SERVICE", ...)."""
 
     name: str | None = None
@@ -25,7 +26,7 @@ class Actor(msgspec.Struct, frozen=True, omit_defaults=True):
     id: str | None = None
 
 
-class AffectedObject(msgspec.Struct, frozen=True, omit_defaults=True):
+class AffectedObject(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """What it was done to. `id` is absent for MISC objects and for deleted users."""
 
     type: str | None = None
@@ -33,7 +34,7 @@ class AffectedObject(msgspec.Struct, frozen=True, omit_defaults=True):
     id: str | None = None
 
 
-class Change(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
+class Change(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, rename="camel"):
     """One changed value; an absent side means that there was none."""
 
     key: str | None = None
@@ -42,7 +43,7 @@ class Change(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     to: str | None = None
 
 
-class Attribute(msgspec.Struct, frozen=True, omit_defaults=True):
+class Attribute(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One extra attribute. `value` can be JSON inside a string, and can hold CR and LF."""
 
     name: str | None = None
@@ -50,7 +51,7 @@ class Attribute(msgspec.Struct, frozen=True, omit_defaults=True):
     value: str | None = None
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
+class Record(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One raw item as the source gave it: named, dated, and with its original beside it.
 
     `event_id` is 32 lower-case hexadecimal digits: the time in epoch milliseconds (48 bits), then
@@ -77,7 +78,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     original: msgspec.Raw
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
+class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One normalized, immutable item with a stable id: what every sink gets.
 
     Encoded as JSON by msgspec this is also what the outbox stores, and, with a version in front,
