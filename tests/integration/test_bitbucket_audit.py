@@ -252,6 +252,14 @@ async def test_a_thousand_twins_in_one_millisecond_are_all_kept_and_read_again_a
         assert here.read() == here.truth(categories=[SOTERI])
 
 
+async def test_events_of_one_millisecond_come_in_the_logs_own_order() -> None:
+    async with world() as here:
+        for number in range(5):
+            here.simulator.emit({"source": f"10.0.0.{number}"}, at=NOON)
+        await here.poll()
+        assert [one.address for one in here.stored.values()] == [f"10.0.0.{n}" for n in range(5)]
+
+
 async def test_a_twin_that_shows_up_late_is_one_more_event() -> None:
     async with world() as here:
         event = here.simulator.emit(at=NOON, copies=2)
@@ -261,6 +269,20 @@ async def test_a_twin_that_shows_up_late_is_one_more_event() -> None:
         await here.poll()
         assert here.read() == here.truth(categories=[SOTERI])
         assert len(here.stored) == 3
+
+
+async def test_polls_far_apart_leave_nothing_between_them() -> None:
+    async with world(start_at="now", rescan_interval="30d") as here:
+        await here.poll()
+        for _ in range(20):
+            here.clock.advance(60)
+            here.simulator.emit()
+        for pause in (1, 1200, 86_400):
+            here.simulator.emit(late=pause / 2 if pause < 1200 else 0)
+            here.clock.advance(pause)
+            here.simulator.emit()
+            await here.poll()
+        assert here.read() == here.truth(categories=[SOTERI])
 
 
 async def test_a_row_late_by_less_than_the_overlap_is_read_by_the_next_poll() -> None:

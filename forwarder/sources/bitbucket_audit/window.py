@@ -14,14 +14,16 @@ TARGET_ROWS: Final = 4_000
 """Rows in a window of load 1, where these come first; but never less than a page."""
 TARGET_BYTES: Final = 8 << 20
 """Bytes of records in a window of load 1, where these come first."""
-ROOMY: Final = 2.0
+ROOMY: Final = 1.5
 """The load foreseen from a window's first page from which on it is narrowed before it is read."""
-CROWDED: Final = 4.0
+CROWDED: Final = 2.5
 """The load that a window does not pass, unless it cannot be narrowed: it bounds our memory."""
 FIRST_WIDTH: Final = 3_600_000
 _GROWTH: Final = 8.0
-_SLACK: Final = 1.25
-"""A load that is still good enough to keep the width, so that uneven rows do not make it jitter."""
+_STRETCH: Final = 1.25
+"""How much wider a window may be where that spares a small one after it."""
+_AIM: Final = 0.9
+"""The load that the next window is made for: a little over full costs a page for a few rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +61,16 @@ class Plan:
         self.width = width
         self._ends = [max(start, end)]  # the nearest is the last
         self._even = True
+        self._guessed = False
         self._full: list[int] = []
         self.window: Window | None = self._cut(start)
 
     def _cut(self, start: int) -> Window:
         self._full = []
-        return Window(start, min(self._ends[-1], start + max(self.width, 1)))
+        end = self._ends[-1]
+        if end - start > self.width * _STRETCH:
+            end = start + max(self.width, 1)
+        return Window(start, min(end, self._ends[-1]))
 
     def crowded(self, so_far: float, *, oldest: int, first: bool) -> bool:
         """Whether to leave the window unread, after pages of it down to `oldest`.
@@ -80,7 +86,7 @@ class Plan:
         foreseen = so_far * window.width / max(window.end - oldest, 1)
         if first and self._even and foreseen > ROOMY:
             self.width = max(int(window.width / foreseen), 1)
-            self._even = False
+            self._guessed = True
             self.window = self._cut(window.start)
             return True
         if so_far >= len(self._full) + 1:
@@ -103,10 +109,15 @@ class Plan:
         if window is None:
             return
         if held >= 1.0:
-            self.width = max(int(window.width * min(_SLACK / held, 1.0)), 1)
+            self.width = max(int(window.width * _AIM / held), 1)
         else:
-            self.width = max(self.width, int(window.width * min(_GROWTH, 1 / max(held, 0.001))))
-        self._even = held >= 0.5
+            growth = min(_GROWTH, _AIM / held) if held else _GROWTH
+            self.width = max(self.width, int(window.width * growth))
+        if held >= 0.5:
+            self._even = True
+        elif self._guessed:
+            self._even = False
+        self._guessed = False
         while self._ends and window.end >= self._ends[-1]:
             self._ends.pop()
         self.window = self._cut(window.end) if self._ends else None
