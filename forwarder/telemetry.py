@@ -20,6 +20,10 @@ from structlog.typing import Processor
 from forwarder import __version__
 from forwarder.options import Options
 
+# Without local variables: a credential could be among them.
+_TRACEBACKS: Final = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
@@ -43,9 +47,15 @@ class LogConfig(Options):
             structlog.processors.TimeStamper(fmt="iso", utc=True),
         ]
         renderers: list[Processor] = (
-            [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(_to_json)]
+            [_TRACEBACKS, structlog.processors.JSONRenderer(_to_json)]
             if self.format == "json"
-            else [structlog.dev.ConsoleRenderer(colors=target.isatty(), sort_keys=False)]
+            else [
+                structlog.dev.ConsoleRenderer(
+                    colors=target.isatty(),
+                    sort_keys=False,
+                    exception_formatter=structlog.dev.plain_traceback,
+                )
+            ]
         )
         structlog.configure(
             processors=[*shared, *renderers],

@@ -24,6 +24,7 @@ class Dispatcher:
         self._limit = options.batch.events
         self._max_bytes = options.batch.bytes
         self._age = options.batch.age
+        self._owed: tuple[Batch, Receipt, int] | None = None
 
     async def run(self, stop: Stop) -> None:
         """Deliver until `stop`; whatever fails is kept and tried again, without an end.
@@ -62,6 +63,8 @@ class Dispatcher:
             TransientError, AccessError: from the sink; the batch, or what is left of it, stays.
             StoreError: from the outbox.
         """
+        if self._owed:
+            await self._settle(*self._owed)
         batch = await self._outbox.read(self.name, limit=self._limit, max_bytes=self._max_bytes)
         return await self._deliver(batch) if batch else 0.0
 
@@ -74,7 +77,17 @@ class Dispatcher:
                 await self._deliver(batch.part(0, half))
                 return await self._deliver(batch.part(half, len(batch)))
             receipt = Receipt((Rejection(batch.events[0].event_id, error.reason, str(error)),))
-        await self._outbox.settle(self.name, batch, receipt, attempts=self.progress.failures + 1)
+        await self._settle(batch, receipt, self.progress.failures + 1)
+        return receipt.slow_down
+
+    async def _settle(self, batch: Batch, receipt: Receipt, attempts: int) -> None:
+        """Store the receipt; where that fails, keep it and store it before anything is sent.
+
+        The destination has the batch: sending it again for want of room here would double it.
+        """
+        self._owed = (batch, receipt, attempts)
+        await self._outbox.settle(self.name, batch, receipt, attempts=attempts)
+        self._owed = None
         self.progress.moved()
         EVENTS_SENT.labels(self.name).inc(len(batch) - len(receipt.rejections))
         for rejection in receipt.rejections:
@@ -86,7 +99,6 @@ class Dispatcher:
                 reason=rejection.reason,
                 detail=rejection.detail,
             )
-        return receipt.slow_down
 
     async def _send(self, batch: Batch) -> Receipt:
         try:

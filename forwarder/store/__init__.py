@@ -1,5 +1,6 @@
 """The outbox on SQL: SQLite by default, PostgreSQL to share it."""
 
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -8,6 +9,7 @@ from typing import Final
 
 from pydantic import Field, field_validator
 
+from forwarder.errors import StoreError
 from forwarder.interfaces import Outbox
 from forwarder.options import Duration, Options, as_written
 
@@ -65,3 +67,31 @@ class StoreConfig(Options):
 
         async with open_outbox(self.path, lock=lock, now=now) as outbox:
             yield outbox
+
+    def in_use(self) -> bool:
+        """Return whether a process runs on the store."""
+        from forwarder.store.lock import held, lock_file
+
+        return held(lock_file(self.path))
+
+    async def probe(self) -> str:
+        """Try the store without making or changing anything; return one line about it.
+
+        Raises:
+            StoreError: it cannot be used, or could not be made.
+        """
+        if not self.path.exists():
+            return _room_for(self.path)
+        async with self.open(lock=False) as outbox:
+            size = (await outbox.size()) / 1e6
+        return f"{self.path}, {size:.1f} MB{', in use by a daemon' if self.in_use() else ''}"
+
+
+def _room_for(path: Path) -> str:
+    folder = next(each for each in path.absolute().parents if each.exists())
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise StoreError(
+            f"{path} does not exist, and {folder} is not writable",
+            remedy="make the folder and give it to the user that runs the forwarder",
+        )
+    return f"{path} will be made by the first run"

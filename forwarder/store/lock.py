@@ -4,11 +4,36 @@ import errno
 import fcntl
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from forwarder.errors import StoreError, StoreLocked
+
+_TRIES: Final = 10
+_PAUSE: Final = 0.05  # seconds: `held` looks for microseconds, a daemon stays
+
+
+def lock_file(database: Path) -> Path:
+    """Return the lock file that belongs to a database file."""
+    return database.with_name(database.name + ".lock")
+
+
+def held(path: Path) -> bool:
+    """Return whether a process holds the lock file `path`; it is not made."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 @contextmanager
@@ -40,7 +65,7 @@ def _locked(path: Path) -> int:
             remedy="the folder must be writable for the user that runs the forwarder",
         ) from error
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(descriptor)
     except OSError as error:
         holder = os.pread(descriptor, 200, 0).decode("utf-8", "replace").strip()
         os.close(descriptor)
@@ -55,3 +80,13 @@ def _locked(path: Path) -> int:
             remedy="put the store on a local disk",
         ) from error
     return descriptor
+
+
+def _lock(descriptor: int) -> None:
+    """Take the lock, a few times if need be: who only looks (`held`) is gone at once."""
+    for _ in range(_TRIES - 1):
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_PAUSE)
+    return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

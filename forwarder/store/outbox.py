@@ -23,7 +23,7 @@ from forwarder.model import (
     Unreadable,
 )
 from forwarder.store.database import Database, make_folder, opened
-from forwarder.store.lock import exclusive
+from forwarder.store.lock import exclusive, lock_file
 from forwarder.store.matching import matcher, milliseconds
 from forwarder.store.schema import EVENTS
 from forwarder.store.transactions import append, dead_letters, events, positions, status
@@ -41,7 +41,7 @@ async def open_outbox(
     async with AsyncExitStack() as stack:
         if lock:
             path = await to_thread.run_sync(make_folder, path)
-            stack.enter_context(exclusive(path.with_name(path.name + ".lock")))
+            stack.enter_context(exclusive(lock_file(path)))
         database = await stack.enter_async_context(opened(path, writable=lock))
         yield SqlOutbox(database, now)
 
