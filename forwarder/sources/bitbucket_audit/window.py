@@ -93,9 +93,8 @@ class Plan:
             self._full.append(min(max(oldest, window.start + 1), window.end - 1))
         if so_far <= CROWDED:
             return False
-        for end in (window.end, *self._full):
-            if end < self._ends[-1]:
-                self._ends.append(end)
+        self._ends += [end for end in (window.end, *self._full) if end < self._ends[-1]]
+        self._even = True
         self.window = self._cut(window.start)
         return True
 

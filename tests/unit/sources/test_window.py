@@ -127,6 +127,13 @@ def test_a_dense_backlog_is_read_in_full_windows_almost_without_waste() -> None:
     assert max(done.held) <= 2 * 4000
 
 
+def test_a_dense_backlog_behind_days_of_silence_wastes_little() -> None:
+    rows = list(range(0, 2 * DAY, 864))  # 200,000 rows
+    done = read(rows, -6 * DAY, 2 * DAY)
+    assert done.wasted <= 80
+    assert done.requests <= 340
+
+
 def test_a_burst_in_a_silent_year_is_walked_in_vain_at_most_once() -> None:
     burst = [YEAR // 2 + n // 10 for n in range(50_000)]
     done = read(burst, 0, YEAR)
