@@ -1,6 +1,7 @@
 """The sink `syslog`: what users write, and how it is opened.
 
-message.py header, shorten.py size limit, framing.py frames; udp.py and stream.py the transports.
+message.py header, shorten.py size limit; udp.py, stream.py and relp.py the transports, over what
+framing.py and relp_frame.py frame, link.py, connection.py and tls.py connect.
 """
 
 import platform
@@ -8,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Literal, Self
 
+import anyio
 import structlog
 from pydantic import AfterValidator, Field, model_validator
 
@@ -15,7 +17,9 @@ from forwarder.interfaces import Format, Memory
 from forwarder.options import Duration, SinkOptions, TlsOptions, as_written
 from forwarder.sinks.syslog.address import parse_address
 from forwarder.sinks.syslog.framing import FRAMINGS, Framing
+from forwarder.sinks.syslog.link import Receiver
 from forwarder.sinks.syslog.message import Facility, Header, Rfc3164, Rfc5424
+from forwarder.sinks.syslog.relp import RelpTransport
 from forwarder.sinks.syslog.sink import Oversize, SyslogSink, Transport
 from forwarder.sinks.syslog.stream import StreamTransport
 from forwarder.sinks.syslog.udp import UdpTransport
@@ -23,6 +27,8 @@ from forwarder.sinks.syslog.udp import UdpTransport
 # RFC 5424 section 6.3.2: 1 to 32 characters but `= SP ] "`, and `@` before the number.
 _SD_ID = r"^(-|[!#-<>?A-\[\\^-~]+@[0-9]+(\.[0-9]+)*)$"
 _PRINTABLE = r"^[!-~]+$"
+_SECURED = ("tls", "relp+tls")
+_ONLY_FOR = {"framing": ("tcp", "tls"), "rate": ("udp",), "window": ("relp", "relp+tls")}
 
 log = structlog.get_logger()
 
@@ -36,12 +42,13 @@ class SyslogConfig(SinkOptions):
     """``[sinks.NAME]`` with ``type = "syslog"``.
 
     Over TCP and TLS a batch is one connection and its end the checkpoint that settles it, so
-    `batch.events` is the interval of the checkpoints.
+    `batch.events` is the interval of the checkpoints. Over RELP each message is answered for.
     """
 
     type: Literal["syslog"]
     address: Annotated[str, AfterValidator(_address)] = Field(
-        description="The receiver: udp://host:514, tcp://host:514 or tls://host:6514.",
+        description="The receiver: udp://host:514, tcp://host:514, tls://host:6514, "
+        "relp://host:2514 or relp+tls://host:2514.",
         examples=["tls://siem.example.com:6514"],
     )
     protocol: Literal["rfc5424", "rfc3164"] = Field(
@@ -97,7 +104,8 @@ class SyslogConfig(SinkOptions):
         "as a dead letter.",
     )
     connect_timeout: Duration = Field(
-        default=as_written("10s"), description="To connect, and again to agree on TLS, at most."
+        default=as_written("10s"),
+        description="To connect, and again to agree on TLS and on RELP, at most.",
     )
     timeout: Duration = Field(
         default=as_written("60s"), description="For the receiver to take a batch, at most."
@@ -109,19 +117,28 @@ class SyslogConfig(SinkOptions):
         description="Messages a second over udp://, at most: a receiver drops what comes faster "
         "than it reads, and nobody is told.",
     )
+    # 128 is librelp's own default; the answers to 1024 fit into any socket's buffers.
+    window: int = Field(
+        default=128,
+        ge=1,
+        le=1024,
+        description="Messages under way over relp:// before the receiver has answered for one; "
+        "more where the way is long.",
+    )
     tls: TlsOptions = TlsOptions()
 
     @model_validator(mode="after")
     def _fit(self) -> Self:
         scheme = parse_address(self.address).scheme
-        if scheme == "udp" and "framing" in self.model_fields_set:
-            raise ValueError("framing is for tcp:// and tls://: over udp:// a message is a packet")
-        if scheme != "udp" and "rate" in self.model_fields_set:
+        for name, schemes in _ONLY_FOR.items():
+            if scheme not in schemes and name in self.model_fields_set:
+                said = " and ".join(f"{one}://" for one in schemes)
+                raise ValueError(f"{name} is for {said} addresses, and this is {scheme}://")
+        if scheme not in _SECURED and self.tls != TlsOptions():
             raise ValueError(
-                "rate is for udp://: over tcp:// and tls:// the receiver sets the pace"
+                f"tls is for tls:// and relp+tls:// addresses: {self.address} would not be "
+                "encrypted"
             )
-        if scheme != "tls" and self.tls != TlsOptions():
-            raise ValueError(f"tls is for tls:// addresses: {self.address} would not be encrypted")
         return self
 
     @asynccontextmanager
@@ -148,7 +165,8 @@ class SyslogConfig(SinkOptions):
                 oversize=self.oversize,
             )
         finally:
-            transport.close()
+            with anyio.CancelScope(shield=True):
+                await transport.close()
 
     def _header(self) -> Header:
         own_host = platform.node()
@@ -172,14 +190,15 @@ class SyslogConfig(SinkOptions):
         address = parse_address(self.address)
         if address.scheme == "udp":
             return UdpTransport(address, rate=self.rate, name=name)
-        secured = address.scheme == "tls"
+        secured = address.scheme in _SECURED
         if secured and not self.tls.verify:
             log.warning("tls.left_unverified", sink=name, address=str(address))
-        return StreamTransport(
-            address,
-            frame=FRAMINGS[self.framing],
+        receiver = Receiver(
+            address=address,
             connect_timeout=self.connect_timeout,
-            timeout=self.timeout,
             tls=self.tls.context() if secured else None,
             server_name=self.tls.server_name,
         )
+        if address.scheme.startswith("relp"):
+            return RelpTransport(receiver, timeout=self.timeout, window=self.window)
+        return StreamTransport(receiver, frame=FRAMINGS[self.framing], timeout=self.timeout)

@@ -4,12 +4,18 @@ from dataclasses import dataclass
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
-Scheme = Literal["udp", "tcp", "tls"]
+Scheme = Literal["udp", "tcp", "tls", "relp", "relp+tls"]
 
 # RFC 5426 section 3.3 and RFC 5425 section 4.1; plain TCP has no assigned port, and RFC 6587
-# section 3.2 says that 514 is what is used.
-_PORTS: Final[dict[str, int]] = {"udp": 514, "tcp": 514, "tls": 6514}
-_LATER: Final = ("relp", "relp+tls")
+# section 3.2 says that 514 is what is used. RELP has none either: 2514 is in the examples
+# of rsyslog's imrelp and omrelp.
+_PORTS: Final[dict[str, int]] = {
+    "udp": 514,
+    "tcp": 514,
+    "tls": 6514,
+    "relp": 2514,
+    "relp+tls": 2514,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +37,14 @@ def parse_address(text: str) -> Address:
     Raises:
         ValueError: it is none; the message says what is understood.
     """
-    known = "write udp://host:514, tcp://host:514 or tls://host:6514"
+    known = (
+        "write udp://host:514, tcp://host:514, tls://host:6514, relp://host:2514 or "
+        "relp+tls://host:2514"
+    )
     try:
         parts = urlsplit(text)
     except ValueError:  # brackets that hold no IPv6 address
         raise ValueError(f'"{text}" is not a syslog address: {known}') from None
-    if parts.scheme in _LATER:
-        raise ValueError(f"{parts.scheme}:// (RELP) is not there yet: {known}")
     if parts.scheme not in _PORTS:
         raise ValueError(f'"{text}" is not a syslog address: {known}')
     try:

@@ -1,16 +1,18 @@
 """The sink: events to messages, messages to a transport, what came of it to a receipt."""
 
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from typing import Literal, Protocol
 
 import structlog
 
 from forwarder.interfaces import Format
-from forwarder.model import Batch, Receipt, Rejection
+from forwarder.model import Batch, Event, Receipt, Rejection
 from forwarder.sinks.syslog.message import Header, without_controls
 from forwarder.sinks.syslog.shorten import shorten
 
 Oversize = Literal["shorten", "bury"]
+Answers = MutableMapping[int, str]
+"""What a receiver says of single messages, by their place: "" for taken, else why it refuses."""
 
 log = structlog.get_logger()
 
@@ -23,16 +25,20 @@ class Transport(Protocol):
         """Bytes of the largest message that it can carry, None without such a limit."""
         ...
 
-    async def deliver(self, messages: Sequence[bytes]) -> None:
-        """Return when the receiver has all messages; raise as `Sink.send` does otherwise."""
+    async def deliver(self, messages: Sequence[bytes], answers: Answers, /) -> None:
+        """Return when the receiver has all messages; raise as `Sink.send` does otherwise.
+
+        Where the receiver answers for single messages, `answers` is filled as they come, so it
+        has those that came before whatever is raised. Others leave it empty.
+        """
         ...
 
     async def probe(self) -> str:
         """Do as `Sink.probe` does."""
         ...
 
-    def close(self) -> None:
-        """Let go of what is held between batches."""
+    async def close(self) -> None:
+        """Let go of what is held between batches, within a few seconds."""
         ...
 
 
@@ -55,43 +61,64 @@ class SyslogSink:
         self._transport = transport
         self._largest = min(largest, transport.largest or largest)
         self._oversize = oversize
+        self._first = ""
+        self._fates: dict[str, Rejection | None] = {}
 
     async def send(self, batch: Batch) -> Receipt:
         """Return when the transport has delivered the batch.
 
         What does not fit is shortened and marked, and one log line says how many were; or it is
-        rejected as ``too_large``.
+        rejected as ``too_large``. What the receiver refuses by an answer is rejected as
+        ``refused``. Where a batch that failed half-way comes again, what was answered for the
+        first time is not sent again.
         """
+        first = batch.events[0].event_id
+        if first != self._first:
+            self._first, self._fates = first, {}
+        fates = self._fates
+        sent: list[Event] = []
         messages: list[bytes] = []
-        rejections: list[Rejection] = []
         shortened = 0
         for event in batch.events:
-            header = self._header(event)
+            if event.event_id in fates:
+                continue
+            message = self._header(event)
             body = without_controls(self._format.encode(event))
-            size = len(header) + len(body)
+            size = len(message) + len(body)
             if size > self._largest:
-                fitting = None
-                if self._oversize == "shorten":
-                    fitting = shorten(
-                        body,
-                        event=event,
-                        media_type=self._format.media_type,
-                        room=self._largest - len(header),
-                    )
+                fitting = self._shortened(event, body, room=self._largest - len(message))
                 if fitting is None:
                     detail = f"{size} bytes, and max_message_bytes is {self._largest}"
-                    rejections.append(Rejection(event.event_id, "too_large", detail))
+                    fates[event.event_id] = Rejection(event.event_id, "too_large", detail)
                     continue
                 body = fitting
                 shortened += 1
-            messages.append(header + body)
+            sent.append(event)
+            messages.append(message + body)
         if messages:
-            await self._transport.deliver(messages)
+            await self._deliver(sent, messages)
         if shortened:
             log.warning(
                 "event.shortened", sink=self._name, events=shortened, max_bytes=self._largest
             )
-        return Receipt(tuple(rejections))
+        # Delivered: were it known any longer, an event could not be replayed.
+        self._first, self._fates = "", {}
+        known = (fates.get(event.event_id) for event in batch.events)
+        return Receipt(tuple(rejection for rejection in known if rejection))
+
+    async def _deliver(self, sent: Sequence[Event], messages: Sequence[bytes]) -> None:
+        answers: dict[int, str] = {}
+        try:
+            await self._transport.deliver(messages, answers)
+        finally:
+            for place, refusal in answers.items():
+                event_id = sent[place].event_id
+                self._fates[event_id] = Rejection(event_id, "refused", refusal) if refusal else None
+
+    def _shortened(self, event: Event, body: bytes, *, room: int) -> bytes | None:
+        if self._oversize == "bury":
+            return None
+        return shorten(body, event=event, media_type=self._format.media_type, room=room)
 
     async def probe(self) -> str:
         """Try the receiver without sending a message."""

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 import anyio
 
 from forwarder.errors import TransientError
-from forwarder.sinks.syslog.address import Address
-from forwarder.sinks.syslog.connection import connect, is_open, receive, send_all, was_heard_out
-from forwarder.sinks.syslog.tls import TlsClient, hung_up, refusal
+from forwarder.sinks.syslog.connection import is_open, receive, send_all, was_heard_out
+from forwarder.sinks.syslog.link import Receiver
+from forwarder.sinks.syslog.sink import Answers
+from forwarder.sinks.syslog.tls import TlsClient
 
 
 class StreamTransport:
@@ -27,23 +28,17 @@ class StreamTransport:
 
     def __init__(
         self,
-        address: Address,
+        receiver: Receiver,
         *,
         frame: Callable[[Sequence[bytes]], bytes],
-        connect_timeout: float,
         timeout: float,
-        tls: ssl.SSLContext | None = None,
-        server_name: str | None = None,
     ) -> None:
-        self._address = address
+        self._receiver = receiver
         self._frame = frame
-        self._connect_timeout = connect_timeout
         self._timeout = timeout
-        self._tls = tls
-        self._server_name = server_name or address.host
 
-    async def deliver(self, messages: Sequence[bytes]) -> None:
-        """Return when the peer has read all messages.
+    async def deliver(self, messages: Sequence[bytes], _: Answers) -> None:
+        """Return when the peer has read all messages; it answers for none of them.
 
         Raises:
             TransientError: no connection, or one that ended in any other way or not in time.
@@ -53,53 +48,21 @@ class StreamTransport:
 
     async def probe(self) -> str:
         """Connect, agree on TLS, and part without a message."""
-        return f"{self._address}: connected ({await self._converse(b'')})"
+        return f"{self._receiver.address}: connected ({await self._converse(b'')})"
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Nothing is kept between batches."""
 
     async def _converse(self, data: bytes) -> str:
-        with await self._connect() as connection:
-            try:
-                if self._tls is None:
-                    await self._hand_over(connection, data)
-                    return "TCP"
-                client = TlsClient(self._tls, server_name=self._server_name)
-                with anyio.fail_after(self._connect_timeout):
-                    await self._shake_hands(client, connection)
-                await self._hand_over(connection, client.seal(data), client)
-            except TimeoutError as error:
-                raise TransientError(f"{self._address}: no answer in time") from error
-            except ssl.SSLError as error:
-                raise refusal(str(self._address), error) from error
-            except OSError as error:
-                raise TransientError(f"{self._address}: the connection broke: {error}") from error
-            return client.version
-
-    async def _connect(self) -> socket.socket:
-        try:
-            return await connect(
-                self._address.host, self._address.port, timeout=self._connect_timeout
-            )
-        except OSError as error:
-            raise TransientError(
-                f"{self._address}: cannot connect: {str(error) or 'no answer in time'}",
-                remedy="check the address, the port, and that the receiver listens",
-            ) from error
-
-    async def _shake_hands(self, client: TlsClient, connection: socket.socket) -> None:
-        said = b""
-        agreed = False
-        while not agreed:
-            try:
-                agreed = client.shake_hands(said)
-            finally:
-                await send_all(connection, client.outgoing())
-            if not agreed and not (said := await receive(connection)):
-                raise hung_up(str(self._address))
+        link = await self._receiver.link()
+        with link.connection, self._receiver.explained():
+            if link.tls is not None:
+                data = link.tls.seal(data)
+            await self._hand_over(link.connection, data, link.tls)
+        return link.protocol
 
     async def _hand_over(
-        self, connection: socket.socket, data: bytes, client: TlsClient | None = None
+        self, connection: socket.socket, data: bytes, client: TlsClient | None
     ) -> None:
         """Send `data`, close for writing, and return when the peer has ended because of that."""
         farewell = client is not None
@@ -133,7 +96,7 @@ class StreamTransport:
             raise broken
         if broken is not None or not complete or not was_heard_out(connection, farewell=farewell):
             raise TransientError(
-                f"{self._address}: closed before it had read everything"
+                f"{self._receiver.address}: closed before it had read everything"
                 + (f": {broken}" if broken else ""),
                 remedy="check the receiver's log",
             )

@@ -47,14 +47,38 @@ class TlsClient:
             return True
         return False
 
-    def seal(self, data: bytes) -> bytes:
-        """Return `data` encrypted, and our close_notify after it: nothing can follow."""
+    def encrypt(self, data: bytes) -> bytes:
+        """Return `data` as it is to be sent."""
         rest = memoryview(data)
         while rest:
             rest = rest[self._tls.write(rest) :]
+        return self.outgoing()
+
+    def seal(self, data: bytes) -> bytes:
+        """Return `data` encrypted, and our close_notify after it: nothing can follow."""
+        sealed = self.encrypt(data)
         with suppress(ssl.SSLWantReadError):
             self._tls.unwrap()  # what it would wait for is `take`'s to read
-        return self.outgoing()
+        return sealed + self.outgoing()
+
+    def decrypt(self, data: bytes) -> bytes | None:
+        """Return what the peer says, which may be nothing yet; None at its close_notify.
+
+        What it said right before that is returned first: ask again with nothing.
+
+        Raises:
+            ssl.SSLError: an alert, for instance about our certificate (TLS 1.3 tells it late).
+        """
+        self._received.write(data)
+        said = b""
+        try:
+            while part := self._tls.read(_READ):
+                said += part
+        except ssl.SSLWantReadError:
+            return said
+        except ssl.SSLZeroReturnError:
+            pass
+        return said or None
 
     def take(self, data: bytes) -> None:
         """Read what the peer says after `seal`: tickets and its close_notify, or an alert.

@@ -11,6 +11,7 @@ import structlog
 
 from forwarder.errors import PermanentError, TransientError
 from forwarder.sinks.syslog.address import Address
+from forwarder.sinks.syslog.sink import Answers
 
 LARGEST: Final = 65_507
 """Of a datagram's payload over IPv4: 65,535 less 20 for IP and 8 for UDP (RFC 5426 section 3.2)."""
@@ -43,7 +44,7 @@ class UdpTransport:
         self._peer: Any = None
         self._warned = False
 
-    async def deliver(self, messages: Sequence[bytes]) -> None:
+    async def deliver(self, messages: Sequence[bytes], _: Answers) -> None:
         """Send each message as a datagram, in order.
 
         Raises:
@@ -66,7 +67,7 @@ class UdpTransport:
                     reason="too_large",
                     remedy="set max_message_bytes lower",
                 ) from error
-            self.close()
+            self._let_go()
             raise TransientError(
                 f"{self._address}: cannot send: {error}",
                 remedy="check the address and the port, and that the receiver listens on UDP",
@@ -77,14 +78,17 @@ class UdpTransport:
         try:
             await self._open()
         except OSError as error:
-            self.close()
+            self._let_go()
             raise TransientError(
                 f"{self._address}: {error}", remedy="check the address and the network"
             ) from error
         return f"{self._address}: there is a way to it; over UDP nothing says whether it listens"
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Let go of the socket."""
+        self._let_go()
+
+    def _let_go(self) -> None:
         opened, self._socket = self._socket, None
         if opened is not None:
             opened.close()
@@ -98,7 +102,7 @@ class UdpTransport:
         family, kind, protocol, _, peer = found[0]
         if self._socket is not None and self._peer == peer:
             return self._socket
-        self.close()
+        self._let_go()
         opened = socket.socket(family, kind, protocol)
         try:
             opened.setblocking(False)  # noqa: FBT003  the library's signature

@@ -24,6 +24,8 @@ def config(**fields: object) -> SyslogConfig:
         ("tls://siem.example.com", "tls://siem.example.com:6514"),
         ("tls://[2001:db8::1]:7000", "tls://[2001:db8::1]:7000"),
         ("tcp://siem.example.com/", "tcp://siem.example.com:514"),
+        ("relp://siem.example.com", "relp://siem.example.com:2514"),
+        ("relp+tls://siem.example.com:20514", "relp+tls://siem.example.com:20514"),
     ],
 )
 def test_an_address_is_read_and_its_port_filled_in(typed, meant):
@@ -52,17 +54,15 @@ def test_what_is_no_address_is_refused_with_what_to_write(typed):
         config(address=typed)
 
 
-@pytest.mark.parametrize("typed", ["relp://siem.example.com", "relp+tls://siem.example.com:2514"])
-def test_relp_is_refused_by_its_name(typed):
-    with pytest.raises(ValidationError, match=r"RELP.* not there yet"):
-        config(address=typed)
-
-
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
         ({"address": "udp://h", "framing": "lf"}, "framing is for tcp:// and tls://"),
-        ({"tls": {"ca_file": "/ca.pem"}}, "tls is for tls:// addresses"),
+        ({"address": "relp://h", "framing": "lf"}, "framing is for tcp:// and tls://"),
+        ({"tls": {"ca_file": "/ca.pem"}}, "tls is for tls:// and relp"),
+        ({"address": "relp://h", "tls": {"ca_file": "/ca.pem"}}, "would not be encrypted"),
+        ({"window": 64}, "window is for relp://"),
+        ({"address": "relp://h", "window": 5000}, "1024"),
         ({"rate": 5}, "rate is for udp://"),
         ({"framing": "netstring"}, "octet-counting"),
         ({"facility": "local9"}, "local0"),

@@ -11,7 +11,7 @@ from forwarder.errors import TransientError
 from forwarder.formats import FORMATS
 from forwarder.model import Event
 from forwarder.sinks.syslog.message import Rfc5424
-from forwarder.sinks.syslog.sink import Oversize, SyslogSink
+from forwarder.sinks.syslog.sink import Answers, Oversize, SyslogSink
 from tests.fakes.events import batch, event, ids, numbered
 from tests.receivers.rfc5424 import Parsed, parse
 
@@ -22,7 +22,7 @@ class KeepingTransport:
         self.deliveries: list[list[bytes]] = []
         self._error = error
 
-    async def deliver(self, messages: Sequence[bytes]) -> None:
+    async def deliver(self, messages: Sequence[bytes], _: Answers) -> None:
         if self._error:
             raise self._error
         self.deliveries.append(list(messages))
@@ -30,7 +30,7 @@ class KeepingTransport:
     async def probe(self) -> str:
         return "kept"
 
-    def close(self) -> None:
+    async def close(self) -> None:
         pass
 
     def parsed(self) -> list[Parsed]:
