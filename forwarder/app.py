@@ -179,6 +179,7 @@ def _source_status(name: str, type_: str, known: StoredSource | None) -> SourceS
         mark=known.checkpoint.mark if known.checkpoint else None,
         events_stored=known.stored,
         stored_at=known.stored_at,
+        chain=known.chain,
         error=known.note.error if known.note else "",
         remedy=known.note.remedy if known.note else "",
     )

@@ -78,11 +78,26 @@ class Record(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     original: msgspec.Raw
 
 
+class Link(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """An event's place in the chain of its source, which `forwarder.chain` makes.
+
+    `sequence` counts the source's stored events from 1 without a hole; `digest` is 64 hexadecimal
+    digits that take in the event and the digest before.
+    """
+
+    sequence: int
+    digest: str
+
+
 class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One normalized, immutable item with a stable id: what every sink gets.
 
     Encoded as JSON by msgspec this is also what the outbox stores, and, with a version in front,
     what the `json` format sends; docs/formats.md describes it for those who read it.
+
+    The digest in `chain` covers all other fields as they are encoded here, so a field that is
+    added must be left out while it is unset, as `chain` is: what was stored before must still be
+    encoded to the same bytes. The outbox sets `chain`; an event that was not stored has none.
     """
 
     event_id: str
@@ -103,6 +118,7 @@ class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     system: str | None = None
     method: str | None = None
     original: msgspec.Raw
+    chain: Link | msgspec.UnsetType = msgspec.UNSET
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +154,15 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Events handed to one `send`, with their places in the outbox (increasing, not contiguous)."""
+    """Events handed to one `send`, with their places in the outbox (increasing, not contiguous).
+
+    `replay` is None for what comes in its turn. Else the batch is sent again: it names the
+    `Replay` that asked for it, or is 0 for dead letters, whose ids `positions` then holds.
+    """
 
     events: tuple[Event, ...]
     positions: tuple[int, ...]
+    replay: int | None = None
 
     def __len__(self) -> int:
         """Return the number of events."""
@@ -159,7 +180,7 @@ class Batch:
 
     def part(self, start: int, stop: int) -> "Batch":
         """Return events `start` to `stop` (exclusive) as a batch of their own."""
-        return Batch(self.events[start:stop], self.positions[start:stop])
+        return Batch(self.events[start:stop], self.positions[start:stop], self.replay)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,33 +231,60 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class StoredSource:
-    """What the outbox knows of a source; `stored` counts the new events of its whole life."""
+    """What the outbox knows of a source; `stored` counts the new events of its whole life.
+
+    `chain` is the link of the event that was stored last, None before the first.
+    """
 
     checkpoint: Checkpoint | None
     stored: int
     stored_at: datetime | None
     note: Note | None
+    chain: Link | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StoredSink:
-    """What the outbox knows of a sink; `settled` and `buried` count over its whole life."""
+    """What the outbox knows of a sink; `settled` and `buried` count over its whole life.
+
+    Of the replays under way, `replay_events` were asked for and `replay_left` are still to be sent.
+    """
 
     backlog: Backlog
     settled: int
     buried: int
     settled_at: datetime | None
     note: Note | None
+    replay_events: int = 0
+    replay_left: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Bytes that the store uses, and how many it may: `[store] capacity` or what the disk has."""
+
+    used: int
+    limit: int
+
+    @property
+    def share(self) -> float:
+        """How full it is: 1 is full."""
+        return self.used / self.limit if self.limit else 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class StoreStatus:
-    """What the outbox knows without the daemon; `size` is bytes on disk."""
+    """What the outbox knows without the daemon; `size` is bytes on disk.
+
+    `rate` is how many events a second were stored of late (the last thousand, up to now).
+    """
 
     sources: Mapping[str, StoredSource]
     sinks: Mapping[str, StoredSink]
     dead_letters: Mapping[tuple[str, str], int]
     size: int
+    events: int = 0
+    rate: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +305,8 @@ class DeadLetter:
     first_seen_at: datetime
     last_seen_at: datetime
     body: bytes
+    asked_at: datetime | None = None
+    """When somebody asked to send it again, until that is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,10 +326,30 @@ class EventFilter:
     repositories: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Stored events that one sink has taken and is to be sent again; it ends when all are.
+
+    It goes on after the place `after` and ends with the place `until`, which the sink had settled
+    when it was planned: what comes later comes in its turn. `id` is 0 where it is only planned.
+    """
+
+    id: int
+    sink: str
+    wanted: EventFilter
+    after: int
+    until: int
+    events: int
+    oldest_at: datetime | None
+    newest_at: datetime | None
+
+
 class SourceStatus(msgspec.Struct, frozen=True, kw_only=True):
     """How one source fares, as `status` and ``/api/status`` say it.
 
     `state` is "stopped" where no daemon runs; `mark` is None before the first poll has ended.
+    `chain` is the chain's head: kept elsewhere, it lets `verify --head` prove that a file was not
+    cut off at its end.
     """
 
     name: str
@@ -289,6 +359,7 @@ class SourceStatus(msgspec.Struct, frozen=True, kw_only=True):
     mark: datetime | None = None
     events_stored: int = 0
     stored_at: datetime | None = None
+    chain: Link | None = None
     error: str = ""
     remedy: str = ""
     failures: int = 0
@@ -306,10 +377,24 @@ class SinkStatus(msgspec.Struct, frozen=True, kw_only=True):
     lag_seconds: float = 0.0
     events_sent: int = 0
     dead_letters: int = 0
+    replay_events: int = 0
+    replay_left: int = 0
     sent_at: datetime | None = None
     error: str = ""
     remedy: str = ""
     failures: int = 0
+
+
+class LossHorizon(msgspec.Struct, frozen=True, kw_only=True):
+    """How long until something unread or undelivered is lost, if nothing moves until then.
+
+    `part` is in the user's words (``sources.NAME``, ``sinks.NAME``, ``store``); `seconds` is
+    negative where it may have begun.
+    """
+
+    part: str
+    cause: Literal["source_retention", "sink_age", "store_capacity"]
+    seconds: float
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -322,3 +407,5 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     sinks: tuple[SinkStatus, ...]
     unreadable_records: int = 0
     store_bytes: int = 0
+    store_limit_bytes: int = 0
+    loss_horizons: tuple[LossHorizon, ...] = ()

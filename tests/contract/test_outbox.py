@@ -27,7 +27,7 @@ from forwarder.model import (
     Unreadable,
 )
 from forwarder.store import StoreConfig
-from tests.fakes.events import BEGINNING, event, events, hostile_events, ids
+from tests.fakes.events import BEGINNING, event, events, hostile_events, ids, linked
 from tests.fakes.outbox import MemoryOutbox
 
 MARK = Checkpoint(BEGINNING, {"rescanned_at": "2026-01-02T03:04:05Z", "deep": [1, {"a": None}]})
@@ -106,7 +106,7 @@ async def test_events_come_back_as_they_were_stored_in_the_order_given(outbox: O
     given_events = [event(3), event(1), event(2)]
     assert await outbox.append("bitbucket", given_events, MARK) == 3
     batch = await taken(outbox, "splunk")
-    assert list(batch.events) == given_events
+    assert list(batch.events) == linked(given_events)
     assert list(batch.positions) == sorted(set(batch.positions))
 
 
@@ -169,9 +169,38 @@ async def test_events_of_before_1970_and_of_the_far_future_are_kept(outbox: Outb
     early = event(1, event_id="f" * 32, occurred_at=datetime(1, 1, 1, tzinfo=UTC))
     late = event(2, occurred_at=datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC))
     await outbox.append("bitbucket", [early, late], MARK)
-    assert (await taken(outbox, "splunk")).events == (early, late)
+    assert list((await taken(outbox, "splunk")).events) == linked([early, late])
     backlog = await outbox.backlog("splunk")
     assert backlog.oldest_at == early.occurred_at
+
+
+async def test_each_source_has_a_chain_that_goes_on_from_append_to_append(outbox: Outbox) -> None:
+    ours = [event(1), event(3), event(5)]
+    theirs = [event(2, source="other"), event(4, source="other")]
+    await outbox.append("bitbucket", ours[:1], MARK)
+    await outbox.append("other", theirs[:1], MARK)
+    await outbox.append("bitbucket", [*ours[:2], event(3, kind="twin")], MARK)
+    await outbox.append("other", theirs[1:], MARK)
+    await outbox.append("bitbucket", ours, MARK)
+    given_events = [ours[0], theirs[0], ours[1], theirs[1], ours[2]]
+    assert list((await taken(outbox, "splunk")).events) == linked(given_events)
+    heads = {name: source.chain for name, source in (await outbox.status()).sources.items()}
+    assert heads == {"bitbucket": linked(ours)[-1].chain, "other": linked(theirs)[-1].chain}
+
+
+async def test_the_chain_goes_on_where_everything_is_forgotten(outbox: Outbox) -> None:
+    await outbox.append("bitbucket", events(2), MARK)
+    await settle_all(outbox, "splunk")
+    await outbox.prune(stored_before=TODAY + timedelta(days=1), sinks=["splunk"])
+    await outbox.append("bitbucket", [event(3)], MARK)
+    assert list((await taken(outbox, "splunk")).events) == linked(events(3))[2:]
+
+
+async def test_an_event_that_comes_from_another_outbox_gets_a_link_of_this_one(
+    outbox: Outbox,
+) -> None:
+    await outbox.append("bitbucket", linked(events(3))[1:], MARK)
+    assert list((await taken(outbox, "splunk")).events) == linked(events(3)[1:])
 
 
 # -- read
@@ -184,7 +213,7 @@ async def test_a_batch_holds_no_more_events_than_asked_for(outbox: Outbox) -> No
 
 async def test_a_batch_holds_no_more_bytes_than_asked_for(outbox: Outbox) -> None:
     await outbox.append("bitbucket", events(5), MARK)
-    size = len(msgspec.json.encode(event(1)))
+    size = len(msgspec.json.encode(linked(events(1))[0]))
     batch = await outbox.read("splunk", limit=10, max_bytes=2 * size + size // 2)
     assert batch is not None
     assert ids(batch) == [each.event_id for each in events(2)]
@@ -195,7 +224,7 @@ async def test_an_event_larger_than_a_batch_comes_alone(outbox: Outbox) -> None:
     await outbox.append("bitbucket", [large, event(2)], MARK)
     batch = await outbox.read("splunk", limit=10, max_bytes=1)
     assert batch is not None
-    assert batch.events == (large,)
+    assert list(batch.events) == linked([large])
 
 
 async def test_reading_again_gives_the_same_until_it_is_settled(outbox: Outbox) -> None:
@@ -228,7 +257,7 @@ async def test_what_is_refused_for_good_becomes_a_dead_letter(outbox: Outbox, cl
         attempts=4,
         first_seen_at=TODAY,
         last_seen_at=TODAY,
-        body=msgspec.json.encode(event(2)),
+        body=msgspec.json.encode(linked(events(2))[1]),
     )
     assert await outbox.count_dead_letters() == {("splunk", "too_large"): 1}
     assert await outbox.read("splunk", limit=1, max_bytes=ROOM) is None
@@ -411,9 +440,9 @@ async def _waits_through(outbox: Outbox, act: Callable[[], Awaitable[object]]) -
 async def test_stored_events_come_with_their_places_and_go_on_after_one(outbox: Outbox) -> None:
     await outbox.append("bitbucket", events(5), MARK)
     found = [place_and_event async for place_and_event in outbox.events(EventFilter())]
-    assert [each for _, each in found] == events(5)
+    assert [each for _, each in found] == linked(events(5))
     later = [each async for _, each in outbox.events(EventFilter(), after=found[2][0])]
-    assert later == [event(4), event(5)]
+    assert later == linked(events(5))[3:]
     assert [each async for _, each in outbox.events(EventFilter(), after=found[4][0])] == []
 
 
@@ -664,9 +693,10 @@ async def _round_trip(kind: str, folder: Path, hostile: Event) -> None:
     async with opening(Clock()) as outbox:
         assert await outbox.append(hostile.source, [hostile], MARK) == 1
         batch = await taken(outbox, "splunk")
-        assert batch.events == (hostile,)
+        (kept,) = linked([hostile])
+        assert batch.events == (kept,)
         receipt = Receipt((Rejection(hostile.event_id, "malformed", hostile.action),))
         await outbox.settle("splunk", batch, receipt)
         (letter,) = await letters(outbox)
-        assert msgspec.json.decode(letter.body, type=Event) == hostile
+        assert msgspec.json.decode(letter.body, type=Event) == kept
         assert letter.detail == hostile.action

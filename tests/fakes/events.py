@@ -1,13 +1,24 @@
 """Events and batches for tests, told apart by a number; and hostile ones, for property tests."""
 
 import json
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import get_args
 
 import msgspec
 from hypothesis import strategies as st
 
-from forwarder.model import Actor, AffectedObject, Attribute, Batch, Change, Event, Severity
+from forwarder import chain
+from forwarder.model import (
+    Actor,
+    AffectedObject,
+    Attribute,
+    Batch,
+    Change,
+    Event,
+    Link,
+    Severity,
+)
 
 BEGINNING = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
 
@@ -59,6 +70,17 @@ def numbered(count: int, *, first: int = 1) -> Batch:
 def ids(sent: Batch) -> list[str]:
     """Return the ids of a batch's events, in its order."""
     return [each.event_id for each in sent.events]
+
+
+def linked(events: Iterable[Event]) -> list[Event]:
+    """Return events as a new outbox keeps them: each with its place in its source's chain."""
+    heads: dict[str, Link] = {}
+    found = []
+    for each in events:
+        before = heads.get(each.source, chain.BEGINNING)
+        heads[each.source] = chain.link(before, msgspec.json.encode(each))
+        found.append(msgspec.structs.replace(each, chain=heads[each.source]))
+    return found
 
 
 def _original(number: int, occurred_at: datetime) -> msgspec.Raw:

@@ -2,18 +2,26 @@
 
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from forwarder import chain
 from forwarder.formats.json import VERSION, JsonFormat
 from forwarder.formats.raw import RawFormat
-from forwarder.model import Actor, AffectedObject, Attribute, Change, Event
+from forwarder.model import Actor, AffectedObject, Attribute, Change, Event, Link
 
 PAGE = (Path(__file__).parents[3] / "docs" / "formats.md").read_text("utf-8")
-NESTED = {"actor": Actor, "objects": AffectedObject, "changes": Change, "attributes": Attribute}
+NESTED = {
+    "actor": Actor,
+    "objects": AffectedObject,
+    "changes": Change,
+    "attributes": Attribute,
+    "chain": Link,
+}
 
 
 @pytest.fixture
@@ -57,6 +65,18 @@ def test_the_example_leaves_no_field_out(examples):
         name, _, inner = field.partition(".")
         value = example[name][0] if isinstance(example[name], list) else example[name]
         assert value[inner] if inner else value, field
+
+
+def test_the_example_begins_a_chain_with_its_true_digest(examples):
+    _, content, link = chain.taken_apart(compact(examples[0]))
+    assert link == chain.link(chain.BEGINNING, content)
+
+
+def test_the_shell_command_checks_the_example(examples, tmp_path):
+    commands = re.search(r"```sh\n(.*?)```", PAGE, re.DOTALL)[1]
+    (tmp_path / "audit.jsonl").write_bytes(compact(examples[0]) + b"\n")
+    done = subprocess.run(["sh", "-c", commands], cwd=tmp_path, capture_output=True, check=True)
+    assert done.stdout.decode().split()[0] == examples[0]["chain"]["digest"]
 
 
 def test_the_example_of_the_raw_format_is_the_original_of_the_first(examples):
