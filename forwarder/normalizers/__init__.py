@@ -1,11 +1,28 @@
-"""One family of events, one file: record -> event. Pure."""
+"""Record -> event: every event gets its name and its severity from the catalogue. Pure."""
 
 from forwarder.model import Event, Record
-from forwarder.normalizers import audit, soteri
+from forwarder.normalizers import soteri
+from forwarder.normalizers.audit import build, unnamed
+from forwarder.normalizers.catalogue import Catalogue as Catalogue
+from forwarder.normalizers.catalogue import Recognised
 
 
-def normalize(record: Record, *, source: str) -> Event:
-    """Return the event that `record` tells of; `source` is the configured source's name."""
-    if record.category == soteri.CATEGORY:
-        return soteri.normalize(record, source=source)
-    return audit.normalize(record, source=source)
+class CatalogueNormalizer:
+    """Names what its catalogue recognises, and lets the rest pass as what it is: unknown."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self.catalogue = catalogue
+        known = catalogue.kinds[soteri.UNKNOWN]
+        self._unknown = Recognised(known.kind, known.severity)
+
+    def __call__(self, record: Record, *, source: str) -> Event:
+        """Return the event that `record` tells of; `source` is the configured source's name."""
+        recognised = self.catalogue.recognise(record)
+        if recognised is None:
+            is_soteris = soteri.is_soteris(record)
+            recognised = self._unknown if is_soteris else unnamed(record.action)
+        return build(record, recognised, source=source)
+
+
+normalize = CatalogueNormalizer(Catalogue())
+"""With the kinds that come with the forwarder, and no others."""

@@ -1,23 +1,19 @@
-"""Bitbucket's own audit records: passed through under a name made from their action."""
+"""A record as an event; what the catalogue does not know keeps a name made from its action."""
 
 import re
 from functools import lru_cache
 
-from forwarder.model import Event, Record, Severity
+from forwarder.model import Event, Record
+from forwarder.normalizers.catalogue import Recognised
 
 
-def normalize(record: Record, *, source: str) -> Event:
-    """Return the event; "Repository created" is of the kind ``bitbucket.repository_created``."""
-    return build(record, source=source, kind=f"bitbucket.{_slug(record.action)}", severity="info")
-
-
-def build(record: Record, *, source: str, kind: str, severity: Severity) -> Event:
-    """Return the event that says all that `record` says, under `kind`."""
+def build(record: Record, recognised: Recognised, *, source: str) -> Event:
+    """Return the event that says all that `record` says, as what it was recognised."""
     return Event(
         event_id=record.event_id,
         source=source,
-        kind=kind,
-        severity=severity,
+        kind=recognised.kind,
+        severity=recognised.severity,
         occurred_at=record.occurred_at,
         category=record.category,
         category_key=record.category_key,
@@ -36,6 +32,10 @@ def build(record: Record, *, source: str, kind: str, severity: Severity) -> Even
 
 
 @lru_cache(maxsize=4096)
-def _slug(action: str) -> str:
+def unnamed(action: str) -> Recognised:
+    """Return a name for an action of Bitbucket's own that the catalogue does not know.
+
+    "Pull request merged" is of the kind ``bitbucket.pull_request_merged``.
+    """
     words = re.sub(r"[^a-z0-9]+", "_", action.lower()).lstrip("_")
-    return words[:64].rstrip("_") or "unnamed"
+    return Recognised(f"bitbucket.{words[:64].rstrip('_') or 'unnamed'}", "info")

@@ -1,24 +1,21 @@
-"""Soteri Security for Bitbucket: what its audit records are called.
-
-Only one action's exact text is public, "Security hook skipped" (Soteri's documentation, "Audit
-log"). Everything else the app writes passes through untouched as ``soteri.unknown``.
-"""
+"""Soteri Security for Bitbucket: which records are its own."""
 
 from typing import Final
 
-from forwarder.model import Event, Record, Severity
-from forwarder.normalizers.audit import build
+from forwarder.model import Record
 
 CATEGORY: Final = "Soteri Security for Bitbucket"
-"""The category's display text, exactly as Soteri documents it."""
+"""The category's display text, exactly as Soteri documents it ("Viewing audited events")."""
+UNKNOWN: Final = "soteri.unknown"
+"""The kind of what Soteri says and no rule names: it passes untouched."""
 
-_KINDS: Final[dict[str, tuple[str, Severity]]] = {
-    "security hook skipped": ("hook.skipped", "high"),
-}
+_CATEGORY: Final = CATEGORY.casefold()
 
 
-def normalize(record: Record, *, source: str) -> Event:
-    """Return the event; an action that nobody has documented keeps all it says."""
-    action = " ".join(record.action.split()).lower()
-    kind, severity = _KINDS.get(action, ("soteri.unknown", "medium"))
-    return build(record, source=source, kind=kind, severity=severity)
+def is_soteris(record: Record) -> bool:
+    """Return whether Soteri wrote the record, whatever the language of the category's text."""
+    if record.category == CATEGORY:
+        return True
+    return record.category.strip().casefold() == _CATEGORY or (
+        "soteri" in record.category_key.casefold()
+    )
