@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
+from forwarder.errors import Reason
 from forwarder.model import (
     Backlog,
     Batch,
@@ -17,6 +18,8 @@ from forwarder.model import (
     Page,
     Receipt,
     Record,
+    Replay,
+    Room,
     StoreStatus,
     Unreadable,
 )
@@ -46,6 +49,15 @@ class Source(Protocol):
 
         Raises the same errors as `poll`, with a remedy.
         """
+        ...
+
+
+@runtime_checkable
+class Rereads(Protocol):
+    """A source that can read a record again by itself, without asking upstream."""
+
+    def decode(self, original: bytes) -> Record | Unreadable:
+        """Return what this release reads in a record that another could not; never raises."""
         ...
 
 
@@ -162,8 +174,29 @@ class Outbox(Protocol):
         """Store a receipt in one transaction: position, memo, and a dead letter a rejection.
 
         A batch that begins at or before the sink's position was settled already: nothing changes.
+        A batch of a replay moves that replay in place of the position; of dead letters, what is
+        delivered goes and what is rejected stays, no longer asked for. The memo is kept alike.
         Raises ValueError where a rejection names an event that is not in the batch.
         """
+        ...
+
+    async def read_replay(self, sink: str, *, limit: int, max_bytes: int) -> Batch | None:
+        """Return what the sink is to be sent again, dead letters first, or None; as `read`."""
+        ...
+
+    async def plan_replay(self, sink: str, wanted: EventFilter) -> Replay:
+        """Return what `ask_replay` would send: stored events that the sink has settled."""
+        ...
+
+    async def ask_replay(self, replay: Replay) -> int:
+        """Have a planned replay sent; return its id, or 0 where it holds nothing.
+
+        Its events are kept until they are sent, whatever `prune` is asked for the sink.
+        """
+        ...
+
+    async def cancel_replays(self, sink: str) -> int:
+        """Forget what the sink is to be sent again; letters stay. Return how many events."""
         ...
 
     async def backlog(self, sink: str) -> Backlog:
@@ -175,15 +208,47 @@ class Outbox(Protocol):
         ...
 
     async def wait(self, sink: str) -> None:
-        """Return when something lies after the sink's position; at once if it already does."""
+        """Return when something lies after the sink's position or is to be sent again.
+
+        At once if it already does, and within a few seconds where another process asks for it.
+        """
         ...
 
     def events(self, wanted: EventFilter, *, after: int = 0) -> AsyncIterator[tuple[int, Event]]:
         """Yield places and events that match, in the order of their places, then end."""
         ...
 
-    def dead_letters(self, *, sink: str | None = None) -> AsyncIterator[DeadLetter]:
-        """Yield dead letters, oldest first."""
+    def dead_letters(
+        self,
+        *,
+        sink: str | None = None,
+        reason: Reason | None = None,
+        since: datetime | None = None,
+        ids: Sequence[int] = (),
+    ) -> AsyncIterator[DeadLetter]:
+        """Yield dead letters, oldest first.
+
+        Where given: only those of a sink ("" for records), for a reason, last seen at or after
+        `since`, among `ids`.
+        """
+        ...
+
+    async def ask_letters(self, ids: Sequence[int]) -> int:
+        """Have dead letters sent again by their sinks; return how many there are among `ids`.
+
+        Records that nobody could read have no sink: see `adopt`.
+        """
+        ...
+
+    async def adopt(self, letter: int, event: Event) -> int:
+        """Store the event that a record's dead letter is, after all others, and forget the letter.
+
+        One transaction; returns 1 where the event was new.
+        """
+        ...
+
+    async def discard_letters(self, ids: Sequence[int]) -> int:
+        """Forget dead letters for good; return how many there were."""
         ...
 
     async def count_dead_letters(self) -> Mapping[tuple[str, str], int]:
@@ -193,8 +258,9 @@ class Outbox(Protocol):
     async def prune(self, *, stored_before: datetime, sinks: Sequence[str]) -> int:
         """Forget events that every one of `sinks` has settled and that are old; return how many.
 
-        Old means both stored and occurred before `stored_before`. Dead letters stay. One call
-        does bounded work, so that it keeps no writer waiting: 0 means that nothing is left to do.
+        What one of them is to be sent again stays. Old means both stored and occurred before
+        `stored_before`. Dead letters stay. One call does bounded work, so that it keeps no writer
+        waiting: 0 means that nothing is left to do.
         """
         ...
 
@@ -211,4 +277,8 @@ class Outbox(Protocol):
 
     async def size(self) -> int:
         """Return the bytes that the store takes on disk."""
+        ...
+
+    async def room(self) -> Room:
+        """Return how much of the room that it may take is in use."""
         ...

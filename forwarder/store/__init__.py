@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 
 from forwarder.errors import StoreError
 from forwarder.interfaces import Outbox
-from forwarder.options import Duration, Options, as_written
+from forwarder.options import Duration, Options, Size, as_written
 
 _SCHEME: Final = "sqlite:///"
 
@@ -30,6 +30,17 @@ class StoreConfig(Options):
     )
     retention: Duration = Field(
         default=as_written("30d"), description="How long delivered events are kept."
+    )
+    capacity: Size | None = Field(
+        default=None,
+        ge=32 * 1024**2,
+        description="Room on the disk; near it delivered events go early, and then reading pauses."
+        " Unset: what the disk has.",
+    )
+    dead_letters: int = Field(
+        default=100_000,
+        ge=1,
+        description="Dead letters of one sink, or unreadable records, at which it pauses.",
     )
 
     @field_validator("url")
@@ -50,13 +61,13 @@ class StoreConfig(Options):
 
     @asynccontextmanager
     async def open(
-        self, *, lock: bool = True, now: Callable[[], datetime] = utc_now
+        self, *, lock: bool = True, write: bool = False, now: Callable[[], datetime] = utc_now
     ) -> AsyncIterator[Outbox]:
         """Open the outbox, made and brought up to date where need be.
 
-        With `lock` no other process can open it so. Without, it is for reading beside the daemon:
-        nothing is made or changed, and what would write raises StoreError. `now` dates what is
-        stored.
+        With `lock` no other process can open it so. Without, it is used beside the daemon and
+        must be there and up to date; without `write` too, what would write raises StoreError.
+        `now` dates what is stored.
 
         Raises:
             StoreLocked: another process has it; the message says which.
@@ -65,7 +76,9 @@ class StoreConfig(Options):
         # Late: SQLAlchemy is 0.2 s that `--help` and `check --offline` need not wait for.
         from forwarder.store.outbox import open_outbox
 
-        async with open_outbox(self.path, lock=lock, now=now) as outbox:
+        async with open_outbox(
+            self.path, lock=lock, write=lock or write, now=now, capacity=self.capacity
+        ) as outbox:
             yield outbox
 
     def in_use(self) -> bool:

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from forwarder.errors import ForwarderError, StoreError, TransientError
+from forwarder.model import Room
 from forwarder.store import schema
 
 T = TypeVar("T")
@@ -120,6 +121,14 @@ class Database:
         log = self.path.with_name(self.path.name + "-wal")
         return used + await to_thread.run_sync(_length, log)
 
+    async def room(self, capacity: int | None) -> Room:
+        """Return what is in use, and the limit: `capacity`, or less where the disk has less."""
+        used, free = await self.read(_used_and_free)
+        log = self.path.with_name(self.path.name + "-wal")
+        used += await to_thread.run_sync(_length, log)
+        free += await to_thread.run_sync(_free, self.path.parent)
+        return Room(used, used + free if capacity is None else min(capacity, used + free))
+
     async def give_back(self) -> None:
         """Shrink the file, bit by bit, while more than a quarter of it is free."""
         while await self.read(_is_sparse):
@@ -132,8 +141,8 @@ class Database:
 
 
 @asynccontextmanager
-async def opened(path: Path, *, writable: bool) -> AsyncIterator[Database]:
-    """Open the file: made or brought up to date where `writable`, else as it is.
+async def opened(path: Path, *, writable: bool, make: bool) -> AsyncIterator[Database]:
+    """Open the file: made or brought up to date with `make`, else as it is.
 
     Raises:
         StoreError: it cannot be used, whatever the reason: nothing can start without it.
@@ -141,7 +150,7 @@ async def opened(path: Path, *, writable: bool) -> AsyncIterator[Database]:
     database = Database(path, writable=writable)
     try:
         try:
-            if writable:
+            if make:
                 await to_thread.run_sync(_create, path)
                 await database.write(schema.migrate)
             else:
@@ -233,6 +242,18 @@ def _pragma(connection: Connection, name: str) -> int:
 def _used(connection: Connection) -> int:
     pages = _pragma(connection, "page_count") - _pragma(connection, "freelist_count")
     return pages * _pragma(connection, "page_size")
+
+
+def _used_and_free(connection: Connection) -> tuple[int, int]:
+    free = _pragma(connection, "freelist_count")
+    size = _pragma(connection, "page_size")
+    return (_pragma(connection, "page_count") - free) * size, free * size
+
+
+def _free(folder: Path) -> int:
+    """Return the bytes that may still be written to the disk."""
+    status = os.statvfs(folder)
+    return status.f_bavail * status.f_frsize
 
 
 def _length(path: Path) -> int:

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import anyio
 from anyio import to_thread
-from sqlalchemy import ColumnElement
 
+from forwarder.errors import Reason
 from forwarder.model import (
     Backlog,
     Batch,
@@ -19,39 +19,49 @@ from forwarder.model import (
     Event,
     EventFilter,
     Receipt,
+    Replay,
+    Room,
     StoreStatus,
     Unreadable,
 )
 from forwarder.store.database import Database, make_folder, opened
 from forwarder.store.lock import exclusive, lock_file
 from forwarder.store.matching import matcher, milliseconds
-from forwarder.store.schema import EVENTS
-from forwarder.store.transactions import append, dead_letters, events, positions, status
+from forwarder.store.transactions import append, dead_letters, events, positions, replays, status
 
 _WINDOW: Final = 10_000  # places looked at in one step of `events`, so that it can be stopped
 _WINDOW_BYTES: Final = 4 * 1024**2  # stored bytes held in one step
 _LETTERS: Final = 50  # dead letters held in one step
+_LOOK: Final = 2.0  # seconds until a sink that waits looks for what another process asks for
 
 
 @asynccontextmanager
 async def open_outbox(
-    path: Path, *, lock: bool, now: Callable[[], datetime]
+    path: Path,
+    *,
+    lock: bool,
+    write: bool,
+    now: Callable[[], datetime],
+    capacity: int | None = None,
 ) -> AsyncIterator["SqlOutbox"]:
     """Open the outbox in the file `path`; see `StoreConfig.open`."""
     async with AsyncExitStack() as stack:
         if lock:
             path = await to_thread.run_sync(make_folder, path)
             stack.enter_context(exclusive(lock_file(path)))
-        database = await stack.enter_async_context(opened(path, writable=lock))
-        yield SqlOutbox(database, now)
+        database = await stack.enter_async_context(opened(path, writable=write, make=lock))
+        yield SqlOutbox(database, now, capacity)
 
 
 class SqlOutbox:
     """The outbox of interfaces.py on one `Database`."""
 
-    def __init__(self, database: Database, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, database: Database, now: Callable[[], datetime], capacity: int | None = None
+    ) -> None:
         self._database = database
         self._now = now
+        self._capacity = capacity
         self._appended = anyio.Event()
 
     def _time(self) -> int:
@@ -73,9 +83,13 @@ class SqlOutbox:
             )
         )
         if new:
-            self._appended.set()
-            self._appended = anyio.Event()
+            self._announce()
         return new
+
+    def _announce(self) -> None:
+        """Wake every sink that waits."""
+        self._appended.set()
+        self._appended = anyio.Event()
 
     async def checkpoint(self, source: str) -> Checkpoint | None:
         """Return what the last `append` for `source` stored, or None."""
@@ -102,6 +116,66 @@ class SqlOutbox:
             lambda connection: positions.settle(connection, sink, batch, receipt, attempts, time)
         )
 
+    async def read_replay(self, sink: str, *, limit: int, max_bytes: int) -> Batch | None:
+        """Return what the sink is to be sent again, dead letters first, or None."""
+        letters = await self._database.read(
+            partial(dead_letters.read, sink=sink, limit=limit, max_bytes=max_bytes)
+        )
+        if letters is not None:
+            return letters
+        batch, ended = await self._database.read(
+            partial(replays.read, sink=sink, limit=limit, max_bytes=max_bytes)
+        )
+        if ended:
+            await self._database.write(partial(replays.forget, ids=ended))
+        return batch
+
+    async def plan_replay(self, sink: str, wanted: EventFilter) -> Replay:
+        """Return what `ask_replay` would send: stored events that the sink has settled."""
+        last = (await self.backlog(sink)).position
+        places: list[int] = []
+        times: list[datetime] = []
+        count = 0
+        async for place, event in self.events(wanted):
+            if place > last:
+                break
+            count += 1
+            places = [*places[:1], place]
+            times = (
+                [
+                    min(event.occurred_at, *times[:1]),
+                    max(event.occurred_at, *times[-1:]),
+                ]
+                if times
+                else [event.occurred_at]
+            )
+        return Replay(
+            id=0,
+            sink=sink,
+            wanted=wanted,
+            after=places[0] - 1 if places else 0,
+            until=places[-1] if places else 0,
+            events=count,
+            oldest_at=times[0] if times else None,
+            newest_at=times[-1] if times else None,
+        )
+
+    async def ask_replay(self, replay: Replay) -> int:
+        """Have a planned replay sent; return its id, or 0 where it holds nothing."""
+        if not replay.events:
+            return 0
+        replay_id = await self._database.write(partial(replays.ask, replay=replay))
+        self._announce()
+        return replay_id
+
+    async def cancel_replays(self, sink: str) -> int:
+        """Forget what the sink is to be sent again; letters stay. Return how many events."""
+        return await self._database.write(
+            lambda connection: (
+                replays.cancel(connection, sink) + dead_letters.withdraw(connection, sink)
+            )
+        )
+
     async def backlog(self, sink: str) -> Backlog:
         """Return the sink's position and what lies after it."""
         return await self._database.read(partial(positions.backlog, sink=sink))
@@ -111,19 +185,20 @@ class SqlOutbox:
         return SqlMemory(self._database, sink)
 
     async def wait(self, sink: str) -> None:
-        """Return when something lies after the sink's position; at once if it already does."""
+        """Return when something lies after the sink's position or is to be sent again."""
         while True:
             appended = self._appended  # taken first: what comes after the look sets it
             if await self._database.read(partial(positions.has_more, sink=sink)):
                 return
-            await appended.wait()
+            with anyio.move_on_after(_LOOK):  # what another process asks for sets nothing here
+                await appended.wait()
 
     async def events(
         self, wanted: EventFilter, *, after: int = 0
     ) -> AsyncIterator[tuple[int, Event]]:
         """Yield places and events that match, in the order of their places, then end."""
         matches = matcher(wanted)
-        conditions = _conditions(wanted)
+        conditions = events.conditions(wanted)
         after, last = await self._database.read(
             partial(events.bounds, after=after, ids=_ids(wanted))
         )
@@ -141,15 +216,42 @@ class SqlOutbox:
                 if matches(event):
                     yield place, event
 
-    async def dead_letters(self, *, sink: str | None = None) -> AsyncIterator[DeadLetter]:
+    async def dead_letters(
+        self,
+        *,
+        sink: str | None = None,
+        reason: Reason | None = None,
+        since: datetime | None = None,
+        ids: Sequence[int] = (),
+    ) -> AsyncIterator[DeadLetter]:
         """Yield dead letters, oldest first."""
+        conditions = dead_letters.conditions(sink=sink, reason=reason, since=since, ids=ids)
         after = 0
         while letters := await self._database.read(
-            partial(dead_letters.dead_letters, sink=sink, after=after, limit=_LETTERS)
+            partial(dead_letters.dead_letters, conditions=conditions, after=after, limit=_LETTERS)
         ):
             for letter in letters:
                 yield letter
             after = letters[-1].id
+
+    async def ask_letters(self, ids: Sequence[int]) -> int:
+        """Have dead letters sent again by their sinks; return how many there are among `ids`."""
+        count = await self._database.write(partial(dead_letters.ask, ids=ids, now=self._time()))
+        self._announce()
+        return count
+
+    async def adopt(self, letter: int, event: Event) -> int:
+        """Store the event that a record's dead letter is, after all others; forget the letter."""
+        time = self._time()
+        new = await self._database.write(
+            lambda connection: append.adopt(connection, letter, event, time)
+        )
+        self._announce()
+        return new
+
+    async def discard_letters(self, ids: Sequence[int]) -> int:
+        """Forget dead letters for good; return how many there were."""
+        return await self._database.write(partial(dead_letters.discard, ids=ids))
 
     async def count_dead_letters(self) -> Mapping[tuple[str, str], int]:
         """Return how many dead letters there are for each sink ("" for records) and reason."""
@@ -185,11 +287,15 @@ class SqlOutbox:
     async def status(self) -> StoreStatus:
         """Return what is known of every source and sink that was ever stored."""
         size = await self._database.size()
-        return await self._database.read(partial(status.status, size=size))
+        return await self._database.read(partial(status.status, size=size, now=self._time()))
 
     async def size(self) -> int:
         """Return the bytes that the store takes on disk."""
         return await self._database.size()
+
+    async def room(self) -> Room:
+        """Return how much of the room that it may take is in use."""
+        return await self._database.room(self._capacity)
 
 
 class SqlMemory:
@@ -206,18 +312,6 @@ class SqlMemory:
     async def save(self, memo: Mapping[str, Any]) -> None:
         """Keep `memo` in place of what was kept before; durable on return."""
         await self._database.write(partial(positions.save_memo, sink=self._sink, memo=memo))
-
-
-def _conditions(wanted: EventFilter) -> list[ColumnElement[bool]]:
-    """Return what SQL can narrow down; times to the whole millisecond, so `matcher` has the say."""
-    conditions: list[ColumnElement[bool]] = []
-    if wanted.since is not None:
-        conditions.append(EVENTS.c.occurred_at >= milliseconds(wanted.since))
-    if wanted.until is not None:
-        conditions.append(EVENTS.c.occurred_at <= milliseconds(wanted.until))
-    if wanted.kinds:
-        conditions.append(events.kind_is(wanted.kinds))
-    return conditions
 
 
 def _ids(wanted: EventFilter) -> tuple[str, str] | None:

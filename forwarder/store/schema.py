@@ -90,7 +90,23 @@ DEAD_LETTERS = Table(
     Column("first_seen_at", BigInteger, nullable=False),
     Column("last_seen_at", BigInteger, nullable=False),
     Column("body", LargeBinary, nullable=False),
+    Column("asked_at", BigInteger),
     UniqueConstraint("source", "sink", "known_as"),
+)
+
+# What a sink is sent again: events after `after` up to `until` that `wanted` (JSON) names.
+REPLAYS = Table(
+    "replays",
+    TABLES,
+    Column("id", BigInteger, primary_key=True),
+    Column("sink", Text, nullable=False),
+    Column("wanted", Text, nullable=False),
+    Column("after", BigInteger, nullable=False),
+    Column("until", BigInteger, nullable=False),
+    Column("events", BigInteger, nullable=False),
+    Column("done", BigInteger, nullable=False),
+    Column("oldest_at", BigInteger),
+    Column("newest_at", BigInteger),
 )
 
 NOTES = Table(
@@ -101,6 +117,15 @@ NOTES = Table(
     Column("error", Text, nullable=False),
     Column("remedy", Text, nullable=False),
     Column("since_at", BigInteger, nullable=False),
+)
+
+# The head of each source's chain; the links themselves are in the bodies of the events.
+CHAINS = Table(
+    "chains",
+    TABLES,
+    Column("source", Text, primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
+    Column("digest", Text, nullable=False),
 )
 
 Steps = Sequence[Sequence[str]]
@@ -129,6 +154,20 @@ STEPS: Final[Steps] = (
         """create table notes (
             part text not null primary key, state text not null, error text not null,
             remedy text not null, since_at {bigint} not null)""",
+    ),
+    (
+        """create table chains (
+            source text not null primary key, sequence {bigint} not null,
+            digest text not null)""",
+    ),
+    (
+        """alter table dead_letters add column asked_at {bigint}""",
+        """create index dead_letters_asked on dead_letters (sink, id) where asked_at is not null""",
+        """create index dead_letters_reasons on dead_letters (sink, reason)""",
+        """create table replays (
+            id {identity}, sink text not null, wanted text not null, after {bigint} not null,
+            until {bigint} not null, events {bigint} not null, done {bigint} not null,
+            oldest_at {bigint}, newest_at {bigint})""",
     ),
 )
 """Step N leads from version N to N + 1. A step that was released never changes."""

@@ -14,6 +14,7 @@ import anyio
 import anyio.lowlevel
 import msgspec
 
+from forwarder import chain
 from forwarder.errors import Reason
 from forwarder.model import (
     Backlog,
@@ -22,8 +23,12 @@ from forwarder.model import (
     DeadLetter,
     Event,
     EventFilter,
+    Link,
     Note,
     Receipt,
+    Rejection,
+    Replay,
+    Room,
     StoredSink,
     StoredSource,
     StoreStatus,
@@ -52,16 +57,32 @@ class _Stored:
     stored_at: datetime
 
 
-class MemoryOutbox:
-    """`now` dates what is stored. `failures` are raised by the next calls that would write."""
+@dataclass
+class _Replaying:
+    replay: Replay
+    done: int = 0
 
-    def __init__(self, *, now: Callable[[], datetime] = utc_now) -> None:
+
+class MemoryOutbox:
+    """`now` dates what is stored. `failures` are raised by the next calls that would write.
+
+    `capacity` is the room that it may take, in bytes.
+    """
+
+    def __init__(
+        self, *, now: Callable[[], datetime] = utc_now, capacity: int | None = None
+    ) -> None:
         self.failures: list[Exception] = []
+        self.capacity = capacity
         self._now = now
+        self._replays: dict[int, _Replaying] = {}
+        self._letters = 0
+        self._replays_made = 0
         self._events: dict[int, _Stored] = {}  # by place, in order
         self._places: dict[str, int] = {}  # by event id
         self._last = 0
         self._checkpoints: dict[str, StoredSource] = {}
+        self._chains: dict[str, Link] = {}
         self._positions: dict[str, _Position] = {}
         self._dead: dict[tuple[str, str, str], DeadLetter] = {}
         self._notes: dict[str, Note] = {}
@@ -87,6 +108,10 @@ class MemoryOutbox:
                 continue
             self._last += 1
             self._places[event.event_id] = self._last
+            event = msgspec.structs.replace(event, chain=msgspec.UNSET)
+            head = self._chains.get(event.source, chain.BEGINNING)
+            head = self._chains[event.source] = chain.link(head, msgspec.json.encode(event))
+            event = msgspec.structs.replace(event, chain=head)
             body = msgspec.json.encode(event)
             self._events[self._last] = _Stored(event, body, self._now())
         for record in unreadable:
@@ -99,10 +124,14 @@ class MemoryOutbox:
         self._checkpoints[source] = StoredSource(
             checkpoint, (known.stored if known else 0) + new, self._now(), None
         )
-        if new and self._changed is not None:
+        if new:
+            self._announce()
+        return new
+
+    def _announce(self) -> None:
+        if self._changed is not None:
             self._changed.set()
             self._changed = None
-        return new
 
     def _bury(
         self,
@@ -118,8 +147,9 @@ class MemoryOutbox:
         key = (source, sink, digest)
         now = self._now()
         known = self._dead.get(key)
+        self._letters += known is None
         self._dead[key] = DeadLetter(
-            id=known.id if known else len(self._dead) + 1,
+            id=known.id if known else self._letters,
             source=source,
             sink=sink,
             event_id=event_id,
@@ -129,6 +159,7 @@ class MemoryOutbox:
             first_seen_at=known.first_seen_at if known else now,
             last_seen_at=now,
             body=body,
+            asked_at=known.asked_at if known else None,
         )
 
     async def checkpoint(self, source: str) -> Checkpoint | None:
@@ -165,26 +196,140 @@ class MemoryOutbox:
             raise ValueError(f"rejected but not in the batch: {', '.join(sorted(strangers))}")
         await self._write()
         known = self._positions.setdefault(sink, _Position())
-        if batch.first <= known.position:
+        if batch.replay == 0:
+            if not self._settle_letters(batch, rejected, attempts):
+                return
+        elif batch.replay:
+            if not self._settle_replay(batch):
+                return
+        elif batch.first <= known.position:
             return
-        for event_id, rejection in rejected.items():
-            event = events[event_id]
-            self._bury(
-                event.source,
-                sink,
-                event_id,
-                event_id,
-                rejection.reason,
-                rejection.detail,
-                attempts,
-                msgspec.json.encode(event),
-            )
-        known.position = batch.last
-        known.settled += len(batch) - len(rejected)
-        known.buried += len(rejected)
+        else:
+            known.position = batch.last
+            known.settled += len(batch) - len(rejected)
+        if batch.replay != 0:
+            known.buried += len(rejected)
+            for event_id, rejection in rejected.items():
+                event = events[event_id]
+                self._bury(
+                    event.source,
+                    sink,
+                    event_id,
+                    event_id,
+                    rejection.reason,
+                    rejection.detail,
+                    attempts,
+                    msgspec.json.encode(event),
+                )
         known.settled_at = self._now()
         if receipt.memo is not None:
             known.memo = dict(receipt.memo)
+
+    def _settle_letters(
+        self, batch: Batch, rejected: Mapping[str, Rejection], attempts: int
+    ) -> bool:
+        asked = {x.id: key for key, x in self._dead.items() if x.asked_at is not None}
+        settled = False
+        for letter, event in zip(batch.positions, batch.events, strict=True):
+            key = asked.get(letter)
+            if key is None:
+                continue
+            settled = True
+            known = self._dead[key]
+            if rejection := rejected.get(event.event_id):
+                self._dead[key] = replace(
+                    known,
+                    reason=rejection.reason,
+                    detail=rejection.detail,
+                    attempts=known.attempts + attempts,
+                    last_seen_at=self._now(),
+                    asked_at=None,
+                )
+            else:
+                del self._dead[key]
+        return settled
+
+    def _settle_replay(self, batch: Batch) -> bool:
+        known = self._replays.get(batch.replay or 0)
+        if known is None or batch.first <= known.replay.after:
+            return False
+        known.replay = replace(known.replay, after=batch.last)
+        known.done += len(batch)
+        if batch.last >= known.replay.until:
+            del self._replays[known.replay.id]
+        return True
+
+    def _asked(self, sink: str) -> list[DeadLetter]:
+        letters = sorted(self._dead.values(), key=lambda letter: letter.id)
+        return [each for each in letters if each.sink == sink and each.asked_at is not None]
+
+    def _replays_of(self, sink: str) -> list[_Replaying]:
+        return [each for each in self._replays.values() if each.replay.sink == sink]
+
+    async def read_replay(self, sink: str, *, limit: int, max_bytes: int) -> Batch | None:
+        await anyio.lowlevel.checkpoint()
+        decode = msgspec.json.Decoder(Event).decode
+        found = [(each.id, decode(each.body), len(each.body)) for each in self._asked(sink)]
+        replay = 0
+        if not found:
+            for each in self._replays_of(sink):
+                matches = matcher(each.replay.wanted)
+                replay = each.replay.id
+                found = [
+                    (place, stored.event, len(stored.body))
+                    for place, stored in self._events.items()
+                    if each.replay.after < place <= each.replay.until and matches(stored.event)
+                ]
+                if found:
+                    break
+                del self._replays[replay]
+        taken: list[tuple[int, Event, int]] = []
+        for one in found[:limit]:
+            if taken and sum(size for *_, size in [*taken, one]) > max_bytes:
+                break
+            taken.append(one)
+        if not taken:
+            return None
+        return Batch(tuple(e for _, e, _ in taken), tuple(place for place, *_ in taken), replay)
+
+    async def plan_replay(self, sink: str, wanted: EventFilter) -> Replay:
+        last = self._backlog(sink).position
+        found = [pair async for pair in self.events(wanted) if pair[0] <= last]
+        times = [event.occurred_at for _, event in found]
+        return Replay(
+            id=0,
+            sink=sink,
+            wanted=wanted,
+            after=found[0][0] - 1 if found else 0,
+            until=found[-1][0] if found else 0,
+            events=len(found),
+            oldest_at=min(times, default=None),
+            newest_at=max(times, default=None),
+        )
+
+    async def ask_replay(self, replay: Replay) -> int:
+        if not replay.events:
+            return 0
+        await self._write()
+        self._replays_made += 1
+        self._replays[self._replays_made] = _Replaying(replace(replay, id=self._replays_made))
+        self._announce()
+        return self._replays_made
+
+    async def cancel_replays(self, sink: str) -> int:
+        await self._write()
+        _, left = self._replaying(sink)
+        self._replays = {i: x for i, x in self._replays.items() if x.replay.sink != sink}
+        for key, letter in self._dead.items():
+            if letter.sink == sink:
+                self._dead[key] = replace(letter, asked_at=None)
+        return left
+
+    def _replaying(self, sink: str) -> tuple[int, int]:
+        letters = len(self._asked(sink))
+        replays = self._replays_of(sink)
+        asked = sum(each.replay.events for each in replays)
+        return asked + letters, asked + letters - sum(each.done for each in replays)
 
     def _backlog(self, sink: str) -> Backlog:
         known = self._positions.get(sink)
@@ -205,7 +350,7 @@ class MemoryOutbox:
 
     async def wait(self, sink: str) -> None:
         await anyio.lowlevel.checkpoint()
-        while not self._after(sink):
+        while not (self._after(sink) or self._asked(sink) or self._replays_of(sink)):
             if self._changed is None:
                 self._changed = anyio.Event()
             await self._changed.wait()
@@ -219,11 +364,47 @@ class MemoryOutbox:
             if place > after and matches(stored.event):
                 yield place, stored.event
 
-    async def dead_letters(self, *, sink: str | None = None) -> AsyncIterator[DeadLetter]:
+    async def dead_letters(
+        self,
+        *,
+        sink: str | None = None,
+        reason: Reason | None = None,
+        since: datetime | None = None,
+        ids: Sequence[int] = (),
+    ) -> AsyncIterator[DeadLetter]:
         await anyio.lowlevel.checkpoint()
         for letter in sorted(self._dead.values(), key=lambda letter: letter.id):
-            if sink is None or letter.sink == sink:
+            if (
+                (sink is None or letter.sink == sink)
+                and (reason is None or letter.reason == reason)
+                and (since is None or letter.last_seen_at >= since)
+                and (not ids or letter.id in ids)
+            ):
                 yield letter
+
+    async def ask_letters(self, ids: Sequence[int]) -> int:
+        await self._write()
+        found = [key for key, x in self._dead.items() if x.id in ids and x.sink]
+        for key in found:
+            known = self._dead[key]
+            self._dead[key] = replace(known, asked_at=known.asked_at or self._now())
+        self._announce()
+        return len(found)
+
+    async def adopt(self, letter: int, event: Event) -> int:
+        known = self._checkpoints.get(event.source)
+        if known is None or known.checkpoint is None:
+            raise ValueError(f"nothing was ever stored for the source {event.source}")
+        new = await self.append(event.source, [event], known.checkpoint)
+        await self.discard_letters([letter])
+        return new
+
+    async def discard_letters(self, ids: Sequence[int]) -> int:
+        await self._write()
+        found = [key for key, letter in self._dead.items() if letter.id in ids]
+        for key in found:
+            del self._dead[key]
+        return len(found)
 
     def _count_dead_letters(self) -> Mapping[tuple[str, str], int]:
         counts: dict[tuple[str, str], int] = {}
@@ -239,6 +420,7 @@ class MemoryOutbox:
     async def prune(self, *, stored_before: datetime, sinks: Sequence[str]) -> int:
         await self._write()
         known = [self._positions.get(sink, _Position()).position for sink in sinks]
+        known += [x.replay.after for sink in sinks for x in self._replays_of(sink)]
         settled = min(known, default=self._last)
         old = [
             place
@@ -267,7 +449,9 @@ class MemoryOutbox:
         return StoreStatus(
             sources={
                 name: replace(
-                    self._checkpoints.get(name, nothing), note=self._notes.get(f"sources.{name}")
+                    self._checkpoints.get(name, nothing),
+                    note=self._notes.get(f"sources.{name}"),
+                    chain=self._chains.get(name),
                 )
                 for name in sorted(self._checkpoints.keys() | noted["sources"])
             },
@@ -278,17 +462,36 @@ class MemoryOutbox:
                     buried=known.buried,
                     settled_at=known.settled_at,
                     note=self._notes.get(f"sinks.{name}"),
+                    replay_events=self._replaying(name)[0],
+                    replay_left=self._replaying(name)[1],
                 )
                 for name in sorted(self._positions.keys() | noted["sinks"])
                 for known in (self._positions.get(name, _Position()),)
             },
             dead_letters=self._count_dead_letters(),
-            size=sum(len(stored.body) for stored in self._events.values()),
+            size=self._size(),
+            events=len(self._events),
+            rate=self._rate(),
         )
+
+    def _size(self) -> int:
+        return sum(len(stored.body) for stored in self._events.values())
+
+    def _rate(self) -> float:
+        late = [x.stored_at for place, x in self._events.items() if place > self._last - 1000]
+        if not late:
+            return 0.0
+        seconds = max((self._now() - late[0]).total_seconds(), 1.0)
+        first = next(place for place in self._events if place > self._last - 1000)
+        return (self._last - first + 1) / seconds
 
     async def size(self) -> int:
         await anyio.lowlevel.checkpoint()
-        return sum(len(stored.body) for stored in self._events.values())
+        return self._size()
+
+    async def room(self) -> Room:
+        await anyio.lowlevel.checkpoint()
+        return Room(self._size(), 2**40 if self.capacity is None else self.capacity)
 
 
 class MemoryMemory:

@@ -9,11 +9,12 @@ from typing import Final
 import msgspec
 from sqlalchemy import Connection, Dialect, bindparam, insert, select, update
 
-from forwarder.model import Checkpoint, Event, Unreadable
+from forwarder import chain
+from forwarder.model import Checkpoint, Event, Link, Unreadable
 from forwarder.store.matching import milliseconds
-from forwarder.store.schema import CHECKPOINTS, EVENTS, PLACES
+from forwarder.store.schema import CHAINS, CHECKPOINTS, EVENTS, PLACES
 from forwarder.store.transactions import put
-from forwarder.store.transactions.dead_letters import bury
+from forwarder.store.transactions.dead_letters import bury, discard
 
 _ASKED_AT_ONCE: Final = 500  # ids in one question, rows in one insert
 _encode: Final = msgspec.json.Encoder().encode
@@ -38,9 +39,12 @@ def append(
     """Store events, checkpoint and unreadable records; return how many events were new."""
     last: int = connection.execute(_LOCK_PLACES).scalar_one()
     new = _new(connection, events)
+    heads = chain_heads(connection) if new else {}
     rows = iter(enumerate(new.values(), last + 1))
     while part := list(islice(rows, _ASKED_AT_ONCE)):
-        _insert(connection, part, now)
+        _insert(connection, part, heads, now)
+    for name in {event.source for event in new.values()}:
+        put(connection, CHAINS, {"source": name}, msgspec.structs.asdict(heads[name]))
     if new:
         connection.execute(update(PLACES).values(last=last + len(new)))
     for record in unreadable:
@@ -51,7 +55,12 @@ def append(
     return len(new)
 
 
-def _insert(connection: Connection, events: Iterable[tuple[int, Event]], now: int) -> None:
+def _insert(
+    connection: Connection,
+    events: Iterable[tuple[int, Event]],
+    heads: dict[str, Link],
+    now: int,
+) -> None:
     # The driver is called directly: SQLAlchemy's own work for each row is half of what SQLite
     # needs to store it (2.5 µs of 5).
     connection.exec_driver_sql(
@@ -64,11 +73,27 @@ def _insert(connection: Connection, events: Iterable[tuple[int, Event]], now: in
                 event.kind,
                 milliseconds(event.occurred_at),
                 now,
-                _encode(event),
+                _link(event, heads),
             )
             for place, event in events
         ],
     )
+
+
+def _link(event: Event, heads: dict[str, Link]) -> bytes:
+    """Return the event as it is stored, linked behind the head of its source, which moves on."""
+    if event.chain is not msgspec.UNSET:  # from another outbox
+        event = msgspec.structs.replace(event, chain=msgspec.UNSET)
+    content = _encode(event)
+    head = chain.link(heads.get(event.source, chain.BEGINNING), content)
+    heads[event.source] = head
+    return chain.linked(content, head)
+
+
+def chain_heads(connection: Connection) -> dict[str, Link]:
+    """Return the link of the event that was stored last, by source."""
+    rows = connection.execute(select(CHAINS))
+    return {row.source: Link(sequence=row.sequence, digest=row.digest) for row in rows}
 
 
 @cache
@@ -102,6 +127,20 @@ def _store_checkpoint(
         "stored_at": now,
     }
     put(connection, CHECKPOINTS, {"source": source}, values)
+
+
+def adopt(connection: Connection, letter: int, event: Event, now: int) -> int:
+    """Store the event that a record's dead letter is, and forget the letter; return if it is new.
+
+    Raises:
+        ValueError: nothing was ever stored for the event's source.
+    """
+    checkpoint = checkpoint_of(connection, event.source)
+    if checkpoint is None:
+        raise ValueError(f"nothing was ever stored for the source {event.source}")
+    new = append(connection, event.source, [event], checkpoint, (), now)
+    discard(connection, [letter])
+    return new
 
 
 def checkpoint_of(connection: Connection, source: str) -> Checkpoint | None:

@@ -1,11 +1,40 @@
-"""What was given up on is kept whole."""
+"""What was given up on is kept whole, and sent again when somebody asks for it."""
 
-from sqlalchemy import Connection, func, insert, select, update
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from itertools import islice
+from typing import Any, Final
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from forwarder.errors import Reason
-from forwarder.model import DeadLetter
-from forwarder.store.matching import moment
+from forwarder.model import Batch, DeadLetter, Event, Rejection
+from forwarder.store.matching import milliseconds, moment
 from forwarder.store.schema import DEAD_LETTERS
+from forwarder.store.transactions.events import decoded
+
+_AT_ONCE: Final = 500  # ids in one statement
+
+_ASKED: Final = (
+    select(DEAD_LETTERS.c.id, DEAD_LETTERS.c.body)
+    .where(DEAD_LETTERS.c.sink == bindparam("sink"), DEAD_LETTERS.c.asked_at.is_not(None))
+    .order_by(DEAD_LETTERS.c.id)
+    .limit(bindparam("limit"))
+)
+
+_COUNT_ASKED: Final = select(func.count()).where(
+    DEAD_LETTERS.c.sink == bindparam("sink"), DEAD_LETTERS.c.asked_at.is_not(None)
+)
 
 
 def bury(
@@ -45,31 +74,53 @@ def bury(
     )
 
 
-def dead_letters(
-    connection: Connection, sink: str | None, after: int, limit: int
-) -> list[DeadLetter]:
-    """Return dead letters after the id `after`, oldest first."""
-    conditions = [DEAD_LETTERS.c.id > after]
+def conditions(
+    *,
+    sink: str | None,
+    reason: Reason | None,
+    since: datetime | None,
+    ids: Sequence[int],
+) -> list[ColumnElement[bool]]:
+    """Return what a wanted letter meets."""
+    wanted: list[ColumnElement[bool]] = []
     if sink is not None:
-        conditions.append(DEAD_LETTERS.c.sink == sink)
+        wanted.append(DEAD_LETTERS.c.sink == sink)
+    if reason is not None:
+        wanted.append(DEAD_LETTERS.c.reason == reason)
+    if since is not None:
+        wanted.append(DEAD_LETTERS.c.last_seen_at >= milliseconds(since))
+    if ids:
+        wanted.append(DEAD_LETTERS.c.id.in_(ids))
+    return wanted
+
+
+def dead_letters(
+    connection: Connection, conditions: Sequence[ColumnElement[bool]], after: int, limit: int
+) -> list[DeadLetter]:
+    """Return dead letters after the id `after` that meet the conditions, oldest first."""
     rows = connection.execute(
-        select(DEAD_LETTERS).where(*conditions).order_by(DEAD_LETTERS.c.id).limit(limit)
+        select(DEAD_LETTERS)
+        .where(DEAD_LETTERS.c.id > after, *conditions)
+        .order_by(DEAD_LETTERS.c.id)
+        .limit(limit)
     )
-    return [
-        DeadLetter(
-            id=row.id,
-            source=row.source,
-            sink=row.sink,
-            event_id=row.event_id,
-            reason=row.reason,
-            detail=row.detail,
-            attempts=row.attempts,
-            first_seen_at=moment(row.first_seen_at),
-            last_seen_at=moment(row.last_seen_at),
-            body=row.body,
-        )
-        for row in rows
-    ]
+    return [_letter(row) for row in rows]
+
+
+def _letter(row: Row[Any]) -> DeadLetter:
+    return DeadLetter(
+        id=row.id,
+        source=row.source,
+        sink=row.sink,
+        event_id=row.event_id,
+        reason=row.reason,
+        detail=row.detail,
+        attempts=row.attempts,
+        first_seen_at=moment(row.first_seen_at),
+        last_seen_at=moment(row.last_seen_at),
+        body=row.body,
+        asked_at=None if row.asked_at is None else moment(row.asked_at),
+    )
 
 
 def count_dead_letters(connection: Connection) -> dict[tuple[str, str], int]:
@@ -77,3 +128,103 @@ def count_dead_letters(connection: Connection) -> dict[tuple[str, str], int]:
     sink, reason = DEAD_LETTERS.c.sink, DEAD_LETTERS.c.reason
     rows = connection.execute(select(sink, reason, func.count()).group_by(sink, reason))
     return {(row[0], row[1]): row[2] for row in rows}
+
+
+def asked(connection: Connection, sink: str) -> int:
+    """Return how many letters the sink is to be sent again."""
+    return int(connection.execute(_COUNT_ASKED, {"sink": sink}).scalar_one())
+
+
+def ask(connection: Connection, ids: Sequence[int], now: int) -> int:
+    """Have letters sent again; return how many there are. Records have no sink to go to."""
+    return _each_part(
+        connection,
+        ids,
+        lambda part: (
+            update(DEAD_LETTERS)
+            .where(DEAD_LETTERS.c.id.in_(part), DEAD_LETTERS.c.sink != "")
+            .values(asked_at=func.coalesce(DEAD_LETTERS.c.asked_at, now))
+        ),
+    )
+
+
+def withdraw(connection: Connection, sink: str) -> int:
+    """Ask for none of the sink's letters any more; return how many had been."""
+    return connection.execute(
+        update(DEAD_LETTERS)
+        .where(DEAD_LETTERS.c.sink == sink, DEAD_LETTERS.c.asked_at.is_not(None))
+        .values(asked_at=None)
+    ).rowcount
+
+
+def discard(connection: Connection, ids: Sequence[int]) -> int:
+    """Forget letters; return how many there were."""
+    return _each_part(
+        connection, ids, lambda part: delete(DEAD_LETTERS).where(DEAD_LETTERS.c.id.in_(part))
+    )
+
+
+def _each_part(connection: Connection, ids: Sequence[int], statement: Any) -> int:  # noqa: ANN401  a function to a statement
+    return sum(connection.execute(statement(part)).rowcount for part in _parts(ids))
+
+
+def _parts(ids: Sequence[int]) -> Iterator[list[int]]:
+    rest = iter(ids)
+    while part := list(islice(rest, _AT_ONCE)):
+        yield part
+
+
+def read(connection: Connection, sink: str, limit: int, max_bytes: int) -> Batch | None:
+    """Return the next letters to be sent again, as a batch."""
+    found = connection.execute(_ASKED, {"sink": sink, "limit": limit})
+    events: list[Event] = []
+    letters: list[int] = []
+    total = 0
+    for letter, body in found:
+        total += len(body)
+        if total > max_bytes and events:
+            break
+        events.append(decoded(letter, body))
+        letters.append(letter)
+    found.close()
+    return Batch(tuple(events), tuple(letters), 0) if events else None
+
+
+def settle(
+    connection: Connection,
+    batch: Batch,
+    rejected: Mapping[str, Rejection],
+    attempts: int,
+    now: int,
+) -> bool:
+    """Forget the letters that are delivered, renew the others; False where none was asked for."""
+    still = {
+        letter
+        for part in _parts(batch.positions)
+        for letter in connection.execute(
+            select(DEAD_LETTERS.c.id).where(
+                DEAD_LETTERS.c.id.in_(part), DEAD_LETTERS.c.asked_at.is_not(None)
+            )
+        ).scalars()
+    }
+    delivered = []
+    for letter, event in zip(batch.positions, batch.events, strict=True):
+        if letter not in still:
+            continue
+        rejection = rejected.get(event.event_id)
+        if rejection is None:
+            delivered.append(letter)
+            continue
+        connection.execute(
+            update(DEAD_LETTERS)
+            .where(DEAD_LETTERS.c.id == letter)
+            .values(
+                reason=rejection.reason,
+                detail=rejection.detail,
+                attempts=DEAD_LETTERS.c.attempts + attempts,
+                last_seen_at=now,
+                asked_at=None,
+            )
+        )
+    discard(connection, delivered)
+    return bool(still)

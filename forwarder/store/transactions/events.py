@@ -7,7 +7,8 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, or_, select, update
 
 from forwarder.errors import StoreError
-from forwarder.model import Event
+from forwarder.model import Event, EventFilter
+from forwarder.store.matching import milliseconds
 from forwarder.store.schema import EVENTS, PLACES
 
 PRUNED_AT_ONCE: Final = 2000
@@ -21,6 +22,14 @@ FIRST_AFTER: Final = (
     .order_by(EVENTS.c.place)
     .limit(1)
 )
+
+_FIRST_STORED_AFTER: Final = (
+    select(EVENTS.c.place, EVENTS.c.stored_at)
+    .where(EVENTS.c.place > bindparam("position"))
+    .order_by(EVENTS.c.place)
+    .limit(1)
+)
+_LATE: Final = 1000  # events whose pace is the present one
 
 _OLDEST: Final = (
     select(EVENTS.c.place, EVENTS.c.stored_at, EVENTS.c.occurred_at)
@@ -58,7 +67,19 @@ def bounds(connection: Connection, after: int, ids: tuple[str, str] | None) -> t
     return (last, last) if found is None else (found.place - 1, last)
 
 
-def kind_is(kinds: Iterable[str]) -> ColumnElement[bool]:
+def conditions(wanted: EventFilter) -> list[ColumnElement[bool]]:
+    """Return what SQL can narrow down; times to the whole millisecond, so `matcher` has the say."""
+    narrowed: list[ColumnElement[bool]] = []
+    if wanted.since is not None:
+        narrowed.append(EVENTS.c.occurred_at >= milliseconds(wanted.since))
+    if wanted.until is not None:
+        narrowed.append(EVENTS.c.occurred_at <= milliseconds(wanted.until))
+    if wanted.kinds:
+        narrowed.append(_kind_is(wanted.kinds))
+    return narrowed
+
+
+def _kind_is(kinds: Iterable[str]) -> ColumnElement[bool]:
     """Return the condition that an event is of one of `kinds`; all, where there are none."""
     folded = func.lower(EVENTS.c.kind)
     return or_(
@@ -123,3 +144,17 @@ def prune(
         )
         connection.execute(update(PLACES).where(PLACES.c.forgotten < seen).values(forgotten=seen))
     return old, seen
+
+
+def count_and_rate(connection: Connection, now: int) -> tuple[int, float]:
+    """Return how many events are stored, and how many a second came of late.
+
+    Late are the last thousand, however long ago that was; 0 where nothing is stored.
+    """
+    last, forgotten = connection.execute(select(PLACES.c.last, PLACES.c.forgotten)).one()
+    left = connection.execute(select(func.count()).where(EVENTS.c.place <= forgotten)).scalar_one()
+    first = connection.execute(_FIRST_STORED_AFTER, {"position": max(last - _LATE, 0)}).first()
+    if first is None:
+        return left, 0.0
+    seconds = max(now - first.stored_at, 1000) / 1000
+    return left + last - forgotten, (last - first.place + 1) / seconds

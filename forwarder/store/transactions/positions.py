@@ -4,17 +4,27 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, bindparam, exists, func, insert, or_, select, update
 
-from forwarder.model import Backlog, Batch, Event, Receipt
+from forwarder.model import Backlog, Batch, Event, Receipt, Rejection
 from forwarder.store.matching import moment
-from forwarder.store.schema import EVENTS, PLACES, POSITIONS
-from forwarder.store.transactions.dead_letters import bury
+from forwarder.store.schema import DEAD_LETTERS, EVENTS, PLACES, POSITIONS, REPLAYS
+from forwarder.store.transactions import dead_letters, replays
 from forwarder.store.transactions.events import FIRST_AFTER, decoded
 
 _encode: Final = msgspec.json.Encoder().encode
 
 _POSITION: Final = select(POSITIONS.c.position).where(POSITIONS.c.sink == bindparam("sink"))
+
+_HAS_MORE: Final = select(
+    or_(
+        select(PLACES.c.last).scalar_subquery() > func.coalesce(_POSITION.scalar_subquery(), 0),
+        exists().where(REPLAYS.c.sink == bindparam("sink")),
+        exists().where(
+            DEAD_LETTERS.c.sink == bindparam("sink"), DEAD_LETTERS.c.asked_at.is_not(None)
+        ),
+    )
+)
 
 _AFTER: Final = (
     select(EVENTS.c.place, EVENTS.c.body)
@@ -37,9 +47,11 @@ def position_of(connection: Connection, sink: str) -> int:
 
 
 def settled_by(connection: Connection, sinks: Sequence[str]) -> int:
-    """Return the place up to which every one of `sinks` has settled."""
+    """Return the place up to which every one of `sinks` has settled, replays included."""
     last: int = connection.execute(select(PLACES.c.last)).scalar_one()
-    return min((position_of(connection, sink) for sink in sinks), default=last)
+    replayed = replays.oldest(connection, sinks)
+    places = [position_of(connection, sink) for sink in sinks]
+    return min(places + ([] if replayed is None else [replayed]), default=last)
 
 
 def register(connection: Connection, sink: str) -> None:
@@ -56,9 +68,8 @@ def _insert_position(connection: Connection, sink: str) -> None:
 
 
 def has_more(connection: Connection, sink: str) -> bool:
-    """Return whether something lies after the sink's position."""
-    last: int = connection.execute(select(PLACES.c.last)).scalar_one()
-    return last > position_of(connection, sink)
+    """Return whether something lies after the sink's position, or is to be sent again."""
+    return bool(connection.execute(_HAS_MORE, {"sink": sink}).scalar())
 
 
 def read(connection: Connection, sink: str, limit: int, max_bytes: int) -> Batch | None:
@@ -87,26 +98,45 @@ def settle(
     known = connection.execute(
         select(POSITIONS).where(POSITIONS.c.sink == sink).with_for_update()
     ).one()
-    if batch.first <= known.position:
-        return
     rejected = {rejection.event_id: rejection for rejection in receipt.rejections}
-    events = {event.event_id: event for event in batch.events} if rejected else {}
-    for event_id, rejection in rejected.items():
-        event = events[event_id]
-        why = (rejection.reason, rejection.detail, attempts)
-        key = (event.source, sink, event_id)
-        bury(connection, key, event_id, why, _encode(event), now)
+    if batch.replay is None:
+        if batch.first <= known.position:
+            return
+        buried = _bury(connection, sink, batch, rejected, attempts, now)
+        moved = {
+            "position": batch.last,
+            "settled": known.settled + len(batch) - buried,
+            "buried": known.buried + buried,
+        }
+    elif batch.replay:
+        if not replays.settle(connection, batch):
+            return
+        moved = {"buried": known.buried + _bury(connection, sink, batch, rejected, attempts, now)}
+    else:
+        if not dead_letters.settle(connection, batch, rejected, attempts, now):
+            return
+        moved = {}
+    memo = known.memo if receipt.memo is None else _encode(receipt.memo).decode()
     connection.execute(
-        update(POSITIONS)
-        .where(POSITIONS.c.sink == sink)
-        .values(
-            position=batch.last,
-            memo=known.memo if receipt.memo is None else _encode(receipt.memo).decode(),
-            settled=known.settled + len(batch) - len(rejected),
-            buried=known.buried + len(rejected),
-            settled_at=now,
-        )
+        update(POSITIONS).where(POSITIONS.c.sink == sink).values(memo=memo, settled_at=now, **moved)
     )
+
+
+def _bury(
+    connection: Connection,
+    sink: str,
+    batch: Batch,
+    rejected: Mapping[str, Rejection],
+    attempts: int,
+    now: int,
+) -> int:
+    """Keep what was rejected; return how many events that are."""
+    for event in batch.events if rejected else ():
+        if rejection := rejected.get(event.event_id):
+            why = (rejection.reason, rejection.detail, attempts)
+            key = (event.source, sink, event.event_id)
+            dead_letters.bury(connection, key, event.event_id, why, _encode(event), now)
+    return len(rejected)
 
 
 def load_memo(connection: Connection, sink: str) -> Mapping[str, Any]:

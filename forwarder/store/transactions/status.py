@@ -8,19 +8,23 @@ from sqlalchemy import Connection, select
 from forwarder.model import Note, StoredSink, StoredSource, StoreStatus
 from forwarder.store.matching import moment
 from forwarder.store.schema import CHECKPOINTS, NOTES, POSITIONS
-from forwarder.store.transactions import put
-from forwarder.store.transactions.append import decode_checkpoint
-from forwarder.store.transactions.dead_letters import count_dead_letters
+from forwarder.store.transactions import put, replays
+from forwarder.store.transactions.append import chain_heads, decode_checkpoint
+from forwarder.store.transactions.dead_letters import asked, count_dead_letters
+from forwarder.store.transactions.events import count_and_rate
 from forwarder.store.transactions.positions import backlog
 
 
-def status(connection: Connection, size: int) -> StoreStatus:
+def status(connection: Connection, size: int, now: int) -> StoreStatus:
     """Return what is known of every source and sink, and of what was given up on."""
+    events, rate = count_and_rate(connection, now)
     return StoreStatus(
         sources=_sources(connection),
         sinks=_sinks(connection),
         dead_letters=count_dead_letters(connection),
         size=size,
+        events=events,
+        rate=rate,
     )
 
 
@@ -45,12 +49,14 @@ def _sources(connection: Connection) -> dict[str, StoredSource]:
     """Return every source that was ever stored, by name."""
     noted = _notes(connection, "sources")
     stored = {row.source: row for row in connection.execute(select(CHECKPOINTS))}
+    heads = chain_heads(connection)
     return {
         name: StoredSource(
             checkpoint=decode_checkpoint(stored[name].checkpoint) if name in stored else None,
             stored=stored[name].stored if name in stored else 0,
             stored_at=moment(stored[name].stored_at) if name in stored else None,
             note=noted.get(name),
+            chain=heads.get(name),
         )
         for name in sorted(stored.keys() | noted.keys())
     }
@@ -61,15 +67,22 @@ def _sinks(connection: Connection) -> dict[str, StoredSink]:
     noted = _notes(connection, "sinks")
     stored = {row.sink: row for row in connection.execute(select(POSITIONS))}
     return {
-        name: StoredSink(
-            backlog=backlog(connection, name),
-            settled=row.settled if row else 0,
-            buried=row.buried if row else 0,
-            settled_at=moment(row.settled_at) if row and row.settled_at is not None else None,
-            note=noted.get(name),
-        )
-        for name, row in _named(stored, noted)
+        name: _sink(connection, name, row, noted.get(name)) for name, row in _named(stored, noted)
     }
+
+
+def _sink(connection: Connection, name: str, row: Any, note: Note | None) -> StoredSink:  # noqa: ANN401  a row or None
+    letters = asked(connection, name)
+    events, left = replays.left(connection, name)
+    return StoredSink(
+        backlog=backlog(connection, name),
+        settled=row.settled if row else 0,
+        buried=row.buried if row else 0,
+        settled_at=moment(row.settled_at) if row and row.settled_at is not None else None,
+        note=note,
+        replay_events=events + letters,
+        replay_left=left + letters,
+    )
 
 
 def _named(stored: Mapping[str, Any], noted: Mapping[str, Note]) -> Iterator[tuple[str, Any]]:
