@@ -62,21 +62,27 @@ class AuditLog:
         """
         plan = Plan(start, end, width=self._width)
         while plan.window:
-            stretch = await self._walk(plan, plan.window)
+            window = plan.window
+            stretch = await self._walk(plan, window)
             if stretch is not None:
                 plan.done(self._load(stretch))
                 self._width = plan.width
                 yield stretch
+                continue
+            first = await self.oldest(window.start, window.end, within=plan.width)
+            if first > window.start:
+                yield Stretch(Window(window.start, first))
+            plan.skip(first)
 
-    async def oldest(self, start: int, end: int) -> int:
-        """Return a time less than a week before the first row from `start` on, or before `end`.
+    async def oldest(self, start: int, end: int, *, within: int = _WEEK) -> int:
+        """Return a time at most `within` before the first row from `start` on, or before `end`.
 
-        Few questions over centuries of nothing: each halves what is left.
+        Few questions for one row each over centuries of nothing: each halves what is left.
 
         Raises:
             TransientError, AccessError: as `read`.
         """
-        while end - start > _WEEK:
+        while end - start > within:
             middle = (start + end) // 2
             newest = await self._newest(Window(start, middle))
             if newest is None:
@@ -108,28 +114,31 @@ class AuditLog:
         return max(found, default=None)
 
     async def _walk(self, plan: Plan, window: Window) -> Stretch | None:
-        """Return what the window holds, or None where the plan has made it smaller."""
+        """Return what the window holds, or None where the plan finds it crowded."""
         stretch = Stretch(window)
         union: dict[str, Record] = {}
         for affected in self.questions:
             newest_first: list[Record] = []
-            first = True
+            newest: int | None = None
             async with aclosing(self._pages(window, affected)) as pages:
                 async for answer in pages:
-                    oldest = self._take(answer, stretch, newest_first)
+                    highest, oldest = self._take(answer, stretch, newest_first)
+                    first = newest is None
+                    newest = highest if newest is None else newest
                     if not answer.paging_info.last_page and plan.crowded(
-                        self._load(stretch), oldest=oldest, first=first
+                        self._load(stretch), newest=newest, oldest=oldest, first=first
                     ):
                         return None
-                    first = False
             for record in identity.number(reversed(newest_first)):
                 union.setdefault(record.event_id, record)
         stretch.records = sorted(union.values(), key=attrgetter("occurred_at"))
         return stretch
 
-    def _take(self, answer: Answer, stretch: Stretch, newest_first: list[Record]) -> int:
-        """Decode a page into `stretch` and `newest_first`; return how far down it went."""
-        oldest = stretch.window.end
+    def _take(
+        self, answer: Answer, stretch: Stretch, newest_first: list[Record]
+    ) -> tuple[int, int]:
+        """Decode a page into `stretch` and `newest_first`; return its newest and oldest time."""
+        newest, oldest = stretch.window.start, stretch.window.end
         for raw in answer.entities:
             record = wire.record(raw, namespace=self._namespace)
             stretch.rows += 1
@@ -139,10 +148,10 @@ class AuditLog:
                 continue
             stretch.size += len(record.original)
             ms = instants.millis(record.occurred_at)
-            oldest = min(oldest, ms)
+            newest, oldest = max(newest, ms), min(oldest, ms)
             if stretch.window.holds(ms) and self._selection.wants(record, user=self._client.user):
                 newest_first.append(record)
-        return oldest
+        return newest, oldest
 
     def _load(self, stretch: Stretch) -> float:
         return load(rows=stretch.rows, size=stretch.size, page_size=self._page_size)

@@ -15,7 +15,7 @@ TARGET_ROWS: Final = 4_000
 TARGET_BYTES: Final = 8 << 20
 """Bytes of records in a window of load 1, where these come first."""
 ROOMY: Final = 1.5
-"""The load foreseen from a window's first page from which on it is narrowed before it is read."""
+"""The load foreseen from a window's first page over which it is narrowed before it is read."""
 CROWDED: Final = 2.5
 """The load that a window does not pass, unless it cannot be narrowed: it bounds our memory."""
 FIRST_WIDTH: Final = 3_600_000
@@ -53,50 +53,40 @@ class Plan:
     """The windows that cover `start` to `end`, oldest first, each sized by what the last ones held.
 
     Read `window` whole and say so (`done`), or say after each page of it what it held so far
-    (`crowded`) and begin anew with the smaller `window` where that says so. `window` is None at
-    the end. `width` is for the next plan.
+    (`crowded`). Where that says that it is too much, look for the window's first row and begin
+    there (`skip`) with a narrower one. `window` is None at the end. `width` is for the next plan.
     """
 
     def __init__(self, start: int, end: int, *, width: int = FIRST_WIDTH) -> None:
         self.width = width
-        self._ends = [max(start, end)]  # the nearest is the last
-        self._even = True
-        self._guessed = False
-        self._full: list[int] = []
+        self._end = max(start, end)
         self.window: Window | None = self._cut(start)
 
     def _cut(self, start: int) -> Window:
-        self._full = []
-        end = self._ends[-1]
-        if end - start > self.width * _STRETCH:
-            end = start + max(self.width, 1)
-        return Window(start, min(end, self._ends[-1]))
+        if self._end - start <= self.width * _STRETCH:
+            return Window(start, self._end)
+        return Window(start, start + max(self.width, 1))
 
-    def crowded(self, so_far: float, *, oldest: int, first: bool) -> bool:
-        """Whether to leave the window unread, after pages of it down to `oldest`.
+    def crowded(self, so_far: float, *, newest: int, oldest: int, first: bool) -> bool:
+        """Whether to leave the window unread, after pages of it from `newest` down to `oldest`.
 
-        Its first page foretells by its density that it holds far too much: then a narrower one
-        takes its place, and one page was wasted. Where such a guess has turned out wrong (the
-        rows lie in clusters), the walk goes on until the window is crowded, and what it passed
-        is cut into full windows: so no row is read in vain more than once.
+        Its first page foretells by its density how much it holds: so a guess that was far too
+        wide costs one page. The walk of a window whose rows lie closer towards its beginning ends
+        where it would pass what memory has room for. `width` then fits the density that was seen.
         """
         window = self.window
         if window is None or window.width <= 1:
             return False
-        foreseen = so_far * window.width / max(window.end - oldest, 1)
-        if first and self._even and foreseen > ROOMY:
-            self.width = max(int(window.width / foreseen), 1)
-            self._guessed = True
-            self.window = self._cut(window.start)
-            return True
-        if so_far >= len(self._full) + 1:
-            self._full.append(min(max(oldest, window.start + 1), window.end - 1))
-        if so_far <= CROWDED:
+        passed = max(newest - oldest, 1)
+        foreseen = so_far * (1 + (oldest - window.start) / passed)
+        if foreseen <= ROOMY if first else so_far <= CROWDED:
             return False
-        self._ends += [end for end in (window.end, *self._full) if end < self._ends[-1]]
-        self._even = True
-        self.window = self._cut(window.start)
+        self.width = min(max(int(passed * _AIM / so_far), 1), window.width // 2)
         return True
+
+    def skip(self, start: int) -> None:
+        """Go on at `start`: before it the window holds nothing."""
+        self.window = self._cut(start)
 
     def done(self, held: float) -> None:
         """Go on to the next window: this one was read whole and had load `held`.
@@ -112,11 +102,4 @@ class Plan:
         else:
             growth = min(_GROWTH, _AIM / held) if held else _GROWTH
             self.width = max(self.width, int(window.width * growth))
-        if held >= 0.5:
-            self._even = True
-        elif self._guessed:
-            self._even = False
-        self._guessed = False
-        while self._ends and window.end >= self._ends[-1]:
-            self._ends.pop()
-        self.window = self._cut(window.end) if self._ends else None
+        self.window = self._cut(window.end) if window.end < self._end else None
