@@ -1,0 +1,111 @@
+"""What an event says, as the schemas want to be told it: who, whom, where, in which words. Pure."""
+
+from functools import lru_cache
+from ipaddress import ip_address
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+from forwarder.model import AffectedObject, Event, Severity
+
+SOTERI: Final = "Security for Bitbucket"
+BITBUCKET: Final = "Bitbucket Data Center"
+SEVERITIES: Final[dict[Severity, int]] = {
+    "info": 1,
+    "low": 2,
+    "medium": 3,
+    "high": 4,
+    "critical": 5,
+}
+
+
+class Product(NamedTuple):
+    """Whose event it is."""
+
+    vendor: str
+    name: str
+
+    @property
+    def full_name(self) -> str:
+        """Vendor and name."""
+        return f"{self.vendor} {self.name}"
+
+
+_SOTERI: Final = Product("Soteri", SOTERI)
+_ATLASSIAN: Final = Product("Atlassian", BITBUCKET)
+
+
+def product(event: Event) -> Product:
+    """Return whose event it is: Bitbucket's where the kind says so, else Soteri's."""
+    return _ATLASSIAN if event.kind.startswith("bitbucket.") else _SOTERI
+
+
+class Gist(NamedTuple):
+    """Who is meant by an event's objects; `place` is ``KEY/slug``, ``KEY``, or empty."""
+
+    project: str | None
+    repository: str | None
+    user: AffectedObject | None
+    group: AffectedObject | None
+    place: str
+    message: str
+
+
+def gist(event: Event) -> Gist:
+    """Return the first project, repository, user and group that have a name, and one sentence."""
+    project = repository = user = group = None
+    for one in event.objects:
+        if not one.name:
+            continue
+        if one.type == "PROJECT":
+            project = project or one.name
+        elif one.type == "REPOSITORY":
+            repository = repository or one.name
+        elif one.type == "USER":
+            user = user or one
+        elif one.type == "GROUP":
+            group = group or one
+    place = "/".join(name for name in (project, repository) if name)
+    message = event.action or event.kind
+    if event.actor and event.actor.name:
+        message = f"{message} by {event.actor.name}"
+    if place:
+        message = f"{message} in {place}"
+    return Gist(project, repository, user, group, place, message)
+
+
+def detail(event: Event, name: str) -> str | None:
+    """Return the value of the attribute called `name` (in lower case), if there is one."""
+    for one in event.attributes:
+        if one.name and one.value and one.name.lower() == name:
+            return one.value
+    return None
+
+
+@lru_cache(maxsize=4096)
+def addresses(text: str | None) -> tuple[str, ...]:
+    """Return the IP addresses in an event's address, nearest to the person first.
+
+    Behind proxies it holds several, parted by commas; a zone (``%eth0``) is no part of an address
+    that others could use.
+    """
+    found = []
+    for part in (text or "").replace(",", " ").split():
+        try:
+            found.append(str(ip_address(part.partition("%")[0])))
+        except ValueError:
+            continue
+    return tuple(found)
+
+
+@lru_cache(maxsize=1024)
+def host_of(system: str | None) -> str | None:
+    """Return the host in Bitbucket's own address, or None."""
+    try:
+        return urlsplit(system or "").hostname
+    except ValueError:
+        return None
+
+
+def succeeded(verb: str) -> bool:
+    """Tell whether who acted got what was asked for."""
+    return verb not in {"failed", "blocked"}
