@@ -26,8 +26,8 @@ from forwarder.errors import ConfigError
 from forwarder.model import EventFilter, Page
 from forwarder.normalizers import normalize
 from forwarder.options import Secret
+from forwarder.selection import matcher
 from forwarder.sources.bitbucket_audit import BitbucketAuditConfig, repository_name
-from forwarder.store.matching import matcher
 
 
 def export(

@@ -24,9 +24,10 @@ from forwarder.model import (
     StoreStatus,
     Unreadable,
 )
+from forwarder.selection import matcher
 from forwarder.store.database import Database, make_folder, opened
 from forwarder.store.lock import exclusive, lock_file
-from forwarder.store.matching import matcher, milliseconds
+from forwarder.store.times import milliseconds
 from forwarder.store.transactions import append, dead_letters, events, positions, replays, status
 
 _WINDOW: Final = 10_000  # places looked at in one step of `events`, so that it can be stopped

@@ -34,7 +34,7 @@ from forwarder.model import (
     StoreStatus,
     Unreadable,
 )
-from forwarder.store.matching import matcher
+from forwarder.selection import matcher
 
 
 def utc_now() -> datetime:

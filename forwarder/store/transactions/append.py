@@ -11,8 +11,8 @@ from sqlalchemy import Connection, Dialect, bindparam, insert, select, update
 
 from forwarder import chain
 from forwarder.model import Checkpoint, Event, Link, Unreadable
-from forwarder.store.matching import milliseconds
 from forwarder.store.schema import CHAINS, CHECKPOINTS, EVENTS, PLACES
+from forwarder.store.times import milliseconds
 from forwarder.store.transactions import put
 from forwarder.store.transactions.dead_letters import bury, discard
 

@@ -19,8 +19,8 @@ from sqlalchemy import (
 
 from forwarder.errors import Reason
 from forwarder.model import Batch, DeadLetter, Event, Rejection
-from forwarder.store.matching import milliseconds, moment
 from forwarder.store.schema import DEAD_LETTERS
+from forwarder.store.times import milliseconds, moment
 from forwarder.store.transactions.events import decoded
 
 _AT_ONCE: Final = 500  # ids in one statement

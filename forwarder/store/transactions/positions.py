@@ -7,8 +7,8 @@ import msgspec
 from sqlalchemy import Connection, bindparam, exists, func, insert, or_, select, update
 
 from forwarder.model import Backlog, Batch, Event, Receipt, Rejection
-from forwarder.store.matching import moment
 from forwarder.store.schema import DEAD_LETTERS, EVENTS, PLACES, POSITIONS, REPLAYS
+from forwarder.store.times import moment
 from forwarder.store.transactions import dead_letters, replays
 from forwarder.store.transactions.events import FIRST_AFTER, decoded
 

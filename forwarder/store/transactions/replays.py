@@ -7,8 +7,9 @@ import msgspec
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from forwarder.model import Batch, Event, EventFilter, Replay
-from forwarder.store.matching import matcher, milliseconds
+from forwarder.selection import matcher
 from forwarder.store.schema import EVENTS, REPLAYS
+from forwarder.store.times import milliseconds
 from forwarder.store.transactions.events import conditions, decoded
 
 _encode: Final = msgspec.json.Encoder().encode

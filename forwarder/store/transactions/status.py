@@ -6,8 +6,8 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from forwarder.model import Note, StoredSink, StoredSource, StoreStatus
-from forwarder.store.matching import moment
 from forwarder.store.schema import CHECKPOINTS, NOTES, POSITIONS
+from forwarder.store.times import moment
 from forwarder.store.transactions import put, replays
 from forwarder.store.transactions.append import chain_heads, decode_checkpoint
 from forwarder.store.transactions.dead_letters import asked, count_dead_letters

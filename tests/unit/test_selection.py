@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forwarder.model import AffectedObject, Attribute, EventFilter
-from forwarder.store.matching import matcher, milliseconds, moment
+from forwarder.selection import matcher
+from forwarder.store.times import milliseconds, moment
 from tests.fakes.events import event, hostile_events
 
 pure = settings(deadline=None, derandomize=True)
