@@ -101,6 +101,16 @@ class Link:
                 return said
         return b""
 
+    def acknowledge_at_once(self) -> None:
+        """Have the kernel acknowledge what it has got now; Linux alone can be asked to.
+
+        A peer that sends small answers without TCP_NODELAY keeps the next one back until the last
+        is acknowledged (RFC 896), and the kernel waits 40 ms with that for something to send
+        along. It forgets that it was asked, so it is asked each time (tcp(7)).
+        """
+        if sys.platform == "linux":
+            self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
     def is_quiet(self) -> bool:
         """Say whether the peer has neither said anything unread, nor ended, as far as we know."""
         try:
