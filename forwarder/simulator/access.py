@@ -126,7 +126,7 @@ def may_read(caller: Caller, objects: Mapping[str, frozenset[str]], catalogue: C
 class TokenBucket:
     """Bitbucket's rate limit for one user: so many requests at once, so many a second after.
 
-    60 and 5 are the defaults that an administrator turns on (BITBUCKET.md section 1). Times are
+    60 and 5 are what an administrator turns on (docs/bitbucket.md section 1). Times are
     epoch milliseconds.
     """
 

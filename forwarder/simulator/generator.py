@@ -12,7 +12,7 @@ from forwarder.simulator.clock import from_ms
 from forwarder.simulator.events import BITBUCKET, SOTERI, Json, Scene, Template
 
 _BURST: Final = (2, 5)
-"""Five events in one millisecond were seen on a real server (BITBUCKET.md section 2)."""
+"""Five events in one millisecond were seen on a real server (docs/bitbucket.md section 2)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

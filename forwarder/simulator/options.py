@@ -9,7 +9,7 @@ from forwarder.simulator.faults import FaultName
 from forwarder.simulator.generator import Mixture
 
 _KEEP_ROWS: Final = 10_000_000
-"""Bitbucket keeps no more rows than this (BITBUCKET.md section 4)."""
+"""Bitbucket keeps no more rows than this (docs/bitbucket.md section 4)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,7 @@ from forwarder.simulator.log import AuditLog, Found, Query, decoded, event_ms
 from forwarder.simulator.options import SimulatorOptions
 
 # Areas after Atlassian's coverage settings; only "ecosystem", "permissions" and "security" are
-# seen in real events (BITBUCKET.md, the sample). Soteri's events belong to "ecosystem" (I).
+# seen in real events (docs/bitbucket.md, the sample). Soteri's events belong to "ecosystem" (I).
 _COVERAGE: Final = {
     "ecosystem": "base",
     "end_user_activity": "base",
@@ -58,9 +58,9 @@ class Simulator:
 
     Not covered: how a real version orders its checks of one request, the texts of most errors,
     the CSV's columns, how `search` weighs words, SAML and OAuth, writing to the configuration,
-    projects, hooks, scans and all the rest of Bitbucket, and the legacy audit API, which answers
-    404 as on 8.0 and later. Every Soteri text but "Security hook skipped" is
-    invented (events/soteri.py).
+    projects, hooks, scans and all the rest of Bitbucket. The audit API of single projects and
+    repositories, which 8.0 removed, answers where `version` is older; its values are inferred.
+    Every Soteri text but "Security hook skipped" is invented (events/soteri.py).
 
     Raises:
         ValueError: the file of captured events cannot be used; the message names the line.

@@ -1,4 +1,4 @@
-"""A strict HTTP Event Collector, written from SINKS.md's table, for tests.
+"""A strict HTTP Event Collector, written from docs/destinations.md section 1, for tests.
 
 It enforces: the token (codes 2, 3, 4; 1 where disabled), the channel of tokens with
 acknowledgement (10, 11), one index that is allowed (7), envelopes one after the other that are

@@ -2,8 +2,8 @@
 
 Known for certain is one text: the action "Security hook skipped" (and the category "Soteri
 Security for Bitbucket"). Every other action text below is INVENTED after the vendor's prose
-(BITBUCKET.md section 6) and marked by an `actionI18nKey` that begins with `invented.simulator.`.
-Nothing may be concluded from them about what a real Soteri writes.
+(docs/bitbucket.md section 6) and marked by an `actionI18nKey` that begins with
+`invented.simulator.`. Nothing may be concluded from them about what a real Soteri writes.
 """
 
 from typing import Final
@@ -88,7 +88,7 @@ def _push(action: str) -> Template:
 
 def _review(action: str) -> Template:
     def template(scene: Scene) -> Json:
-        # What matched is part of such an event (BITBUCKET.md section 6): an obvious fake here.
+        # What matched is part of such an event (docs/bitbucket.md section 6): an obvious fake here.
         matched = f"EXAMPLE-NOT-A-SECRET-{scene.random.getrandbits(48):012x}"
         return scene.event(
             kind=_soteri(action),
