@@ -13,6 +13,7 @@ from forwarder.cli.export import export
 from forwarder.cli.run import run
 from forwarder.cli.simulate import simulate
 from forwarder.cli.status import status
+from forwarder.cli.verify import verify
 
 app = typer.Typer(
     name="soteri-forwarder",
@@ -22,7 +23,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (run, check, status, events, export, simulate, demo):
+for verb in (run, check, status, events, verify, export, simulate, demo):
     app.command()(verb)
 app.add_typer(config.app, name="config")
 

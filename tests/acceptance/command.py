@@ -37,6 +37,13 @@ class Forwarder:
                 [COMMAND, *words, "--config", str(self.path)], check=False, env=self.env
             )
 
+    async def run_bare(
+        self, *words: str, fail_after: float = 90
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run a verb that takes no configuration, as `run` does."""
+        with anyio.fail_after(fail_after):
+            return await anyio.run_process([COMMAND, *words], check=False, env=self.env)
+
     @contextmanager
     def daemon(self) -> Iterator[subprocess.Popen[bytes]]:
         """Run the daemon until the block ends, by SIGKILL if it still runs then."""
