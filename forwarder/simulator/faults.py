@@ -1,4 +1,4 @@
-"""All that that goes wrong with an answer (docs/bitbucket.md section 1): scripted or by rate."""
+"""All that goes wrong with an answer (docs/bitbucket.md section 1): scripted or by rate."""
 
 from collections import Counter
 from collections.abc import Mapping
