@@ -8,17 +8,19 @@ see alone, and `schema` describes the file to editors.
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from forwarder.config import checks, layers, problems, tables
+from forwarder.config import checks, kinds, layers, problems, tables
+from forwarder.config.kinds import KindConfig
 from forwarder.config.layers import DEFAULT_FILE, DEFAULT_SECRETS, Where, Written
 from forwarder.config.schema import schema as schema
 from forwarder.config.tables import format_named as format_named
 from forwarder.errors import ConfigError
+from forwarder.normalizers import Catalogue
 from forwarder.options import Options
 from forwarder.server import ServerConfig
 from forwarder.sinks import SinkConfig
@@ -36,7 +38,13 @@ class Config:
     store: StoreConfig
     server: ServerConfig
     log: LogConfig
+    kinds: dict[str, KindConfig] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """Every kind of event: ours, with what was configured over it."""
+        return kinds.catalogue(self.kinds)
 
 
 def load(
@@ -66,7 +74,7 @@ def load(
     warnings = loading.check(parts)
     if loading.problems:
         raise ConfigError(loading.problems)
-    sections: dict[str, Any] = {section: {} for section in layers.NAMED}
+    sections: dict[str, Any] = {section: {} for section in (*layers.NAMED, "kinds")}
     for where, part in parts.items():
         if len(where) == 1:
             sections[where[0]] = part
@@ -90,6 +98,7 @@ class _Loading:
         self._sections()
         for section in layers.NAMED:
             self._named(section)
+        self._kinds()
         self.classes |= {(section,): table for section, table in tables.PLAIN.items()}
         parts = {}
         for where, table in self.classes.items():
@@ -143,6 +152,16 @@ class _Loading:
                 self.problems.append(self.reporter.about_table(where, clash))
             if table := self._table(where, names):
                 self.classes[where] = table
+
+    def _kinds(self) -> None:
+        for name in self.written.names("kinds"):
+            where = ("kinds", name)
+            bare = self.written.leaves.get(where)
+            if bare and bare.value != {}:
+                line = f'must be a table: [kinds."{name}"]'
+                self.problems.append(self.reporter.say(where, line))
+            else:
+                self.classes[where] = KindConfig
 
     def _table(self, where: Where, names: list[str]) -> type[Options] | None:
         section, _ = where

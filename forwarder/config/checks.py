@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
+from forwarder.config.kinds import KindConfig, mistakes
 from forwarder.config.layers import NAMED, Where, Written
 from forwarder.config.problems import did_you_mean_or_known
 from forwarder.formats import FORMATS
@@ -38,6 +39,8 @@ def findings(
             yield from _urls(where, table, seen)
         if where[0] == "sinks":
             yield from _format(where, seen)
+        if where[0] == "kinds":
+            yield from _kind(where, parts)
         if where[0] == "sources":
             yield from _retention(where, parts)
         if seen.value((*where, "tls"), "verify") is False:
@@ -112,6 +115,13 @@ def _format(where: Where, seen: _Seen) -> Iterator[Finding]:
         known = [*FORMATS, *extensions("formats")]
         line = f"unknown format{did_you_mean_or_known(named, known)}"
         yield Finding((*where, "format"), line)
+
+
+def _kind(where: Where, parts: Mapping[Where, Options]) -> Iterator[Finding]:
+    part = parts.get(where)
+    config = part if isinstance(part, KindConfig) else None
+    for key, problem in mistakes(where[1], config):
+        yield Finding((*where, key) if key else where, problem)
 
 
 def _retention(where: Where, parts: Mapping[Where, Options]) -> Iterator[Finding]:

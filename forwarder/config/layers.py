@@ -96,6 +96,7 @@ class _Sections(BaseSettings):
     store: dict[str, Any] = {}
     server: dict[str, Any] = {}
     log: dict[str, Any] = {}
+    kinds: dict[str, Any] = {}
 
 
 SECTIONS: Final = tuple(_Sections.model_fields)

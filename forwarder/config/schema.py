@@ -5,6 +5,8 @@ from typing import Annotated, Any, Final
 from pydantic import Field
 from pydantic.json_schema import GenerateJsonSchema
 
+from forwarder.config.kinds import NAME as KIND
+from forwarder.config.kinds import KindConfig
 from forwarder.config.layers import NAME
 from forwarder.options import Options
 from forwarder.server import ServerConfig
@@ -14,6 +16,8 @@ from forwarder.store import StoreConfig
 from forwarder.telemetry import LogConfig
 
 _Name = Annotated[str, Field(pattern=f"^{NAME}$")]
+
+_Kind = Annotated[str, Field(pattern=f"^{KIND}$")]
 
 
 class _File(Options):
@@ -28,6 +32,9 @@ class _File(Options):
     store: StoreConfig = StoreConfig()
     server: ServerConfig = ServerConfig()
     log: LogConfig = LogConfig()
+    kinds: dict[_Kind, KindConfig] = Field(
+        default={}, description="Kinds of events of your own, and changes to ours."
+    )
 
 
 def schema() -> dict[str, Any]:
