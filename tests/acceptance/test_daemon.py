@@ -190,3 +190,21 @@ async def test_the_log_is_one_json_object_a_line_and_holds_no_credential(tmp_pat
     assert names[0] == "daemon.started"
     assert "page.stored" in names
     assert simulator.options.token not in forwarder.log
+
+
+async def test_a_destination_that_hangs_does_not_hold_the_daemon_past_its_grace(
+    tmp_path: Path,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        sink = (
+            f'[sinks.siem]\ntype = "syslog"\naddress = "tcp://127.0.0.1:{port}"\ntimeout = "1h"\n'
+        )
+        async with prepared(tmp_path, more=sink) as (forwarder, _, server):
+            with forwarder.daemon() as running:
+                await until_ready(server)
+                taken, _ = await anyio.to_thread.run_sync(silent.accept)
+                with taken:
+                    running.send_signal(signal.SIGTERM)
+                    assert await ended(running, within=29) == 0, forwarder.log
+    assert "grace.exhausted" in forwarder.log
