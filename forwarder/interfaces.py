@@ -116,6 +116,22 @@ class Reopens(Protocol):
         ...
 
 
+@runtime_checkable
+class Asks(Protocol):
+    """A sink whose destination can be asked what it holds."""
+
+    def holds(self, since: datetime, until: datetime) -> AsyncIterator[str]:
+        """Yield the id of each event there that happened from `since` to `until` (exclusive).
+
+        In any order, and as often as it is there; both times are whole milliseconds.
+
+        Raises:
+            TransientError, AccessError: what was yielded is not all.
+            PermanentError: it cannot be asked as it is configured; the message says why.
+        """
+        ...
+
+
 class Memory(Protocol):
     """What the outbox remembers for one sink between runs: JSON values only.
 
@@ -143,7 +159,7 @@ class Outbox(Protocol):
         self,
         source: str,
         events: Sequence[Event],
-        checkpoint: Checkpoint,
+        checkpoint: Checkpoint | None,
         *,
         unreadable: Sequence[Unreadable] = (),
     ) -> int:
@@ -152,6 +168,9 @@ class Outbox(Protocol):
         Events whose id is known are left as they are; the others get places after all others, in
         the order given. An unreadable record becomes a dead letter once, however often it is
         read: it is known by its bytes. Returns how many events were new.
+
+        Without a checkpoint (a repair) the one that is stored stays, whoever moves it meanwhile;
+        raises ValueError where there is none.
         """
         ...
 

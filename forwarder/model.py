@@ -315,7 +315,8 @@ class EventFilter:
 
     `since` is inclusive and `until` exclusive. `kinds` are matched whole or, with a trailing
     ``*``, by their beginning; `actor` is a user name; `project` a key; `repository` a slug or
-    ``KEY/slug``. All are matched without regard to case.
+    ``KEY/slug``. All are matched without regard to case. `event_ids` are whole ids, some thousands
+    at most.
     """
 
     since: datetime | None = None
@@ -324,6 +325,7 @@ class EventFilter:
     actors: tuple[str, ...] = ()
     projects: tuple[str, ...] = ()
     repositories: tuple[str, ...] = ()
+    event_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,8 @@ def matcher(wanted: EventFilter) -> Predicate:
         must.append(lambda event: event.occurred_at >= since)
     if until is not None:
         must.append(lambda event: event.occurred_at < until)
+    if ids := frozenset(wanted.event_ids):
+        must.append(lambda event: event.event_id in ids)
     return lambda event: all(has(event) for has in must)
 
 

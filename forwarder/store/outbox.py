@@ -72,7 +72,7 @@ class SqlOutbox:
         self,
         source: str,
         events: Sequence[Event],
-        checkpoint: Checkpoint,
+        checkpoint: Checkpoint | None,
         *,
         unreadable: Sequence[Unreadable] = (),
     ) -> int:

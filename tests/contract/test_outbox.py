@@ -188,6 +188,28 @@ async def test_each_source_has_a_chain_that_goes_on_from_append_to_append(outbox
     assert heads == {"bitbucket": linked(ours)[-1].chain, "other": linked(theirs)[-1].chain}
 
 
+async def test_without_a_checkpoint_the_one_that_is_stored_stays(outbox: Outbox) -> None:
+    await outbox.append("bitbucket", [event(1)], MARK)
+    assert await outbox.append("bitbucket", [event(1), event(2)], None) == 1
+    assert await outbox.checkpoint("bitbucket") == MARK
+    assert (await outbox.status()).sources["bitbucket"].stored == 2
+
+
+async def test_without_a_checkpoint_nothing_is_stored_for_a_source_that_has_none(
+    outbox: Outbox,
+) -> None:
+    with pytest.raises(ValueError, match="nothing was ever stored for the source bitbucket"):
+        await outbox.append("bitbucket", [event(1)], None)
+    assert await stored(outbox) == []
+
+
+async def test_events_are_found_by_their_ids(outbox: Outbox) -> None:
+    await outbox.append("bitbucket", events(4), MARK)
+    wanted = EventFilter(event_ids=(event(4).event_id, event(2).event_id, "f" * 32))
+    found = [each.event_id async for _, each in outbox.events(wanted)]
+    assert found == [event(2).event_id, event(4).event_id]
+
+
 async def test_the_chain_goes_on_where_everything_is_forgotten(outbox: Outbox) -> None:
     await outbox.append("bitbucket", events(2), MARK)
     await settle_all(outbox, "splunk")

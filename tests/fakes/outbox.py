@@ -97,23 +97,24 @@ class MemoryOutbox:
         self,
         source: str,
         events: Sequence[Event],
-        checkpoint: Checkpoint,
+        checkpoint: Checkpoint | None,
         *,
         unreadable: Sequence[Unreadable] = (),
     ) -> int:
         await self._write()
+        kept = self._checkpoints.get(source)
+        checkpoint = checkpoint or (kept.checkpoint if kept else None)
+        if checkpoint is None:
+            raise ValueError(f"nothing was ever stored for the source {source}")
         before = self._last
         for event in events:
             if event.event_id in self._places:
                 continue
             self._last += 1
             self._places[event.event_id] = self._last
-            event = msgspec.structs.replace(event, chain=msgspec.UNSET)
-            head = self._chains.get(event.source, chain.BEGINNING)
-            head = self._chains[event.source] = chain.link(head, msgspec.json.encode(event))
-            event = msgspec.structs.replace(event, chain=head)
-            body = msgspec.json.encode(event)
-            self._events[self._last] = _Stored(event, body, self._now())
+            stored = self._linked(event)
+            body = msgspec.json.encode(stored)
+            self._events[self._last] = _Stored(stored, body, self._now())
         for record in unreadable:
             digest = hashlib.sha256(record.original).hexdigest()
             self._bury(
@@ -132,6 +133,13 @@ class MemoryOutbox:
         if self._changed is not None:
             self._changed.set()
             self._changed = None
+
+    def _linked(self, event: Event) -> Event:
+        bare = msgspec.structs.replace(event, chain=msgspec.UNSET)
+        before = self._chains.get(event.source, chain.BEGINNING)
+        head = chain.link(before, msgspec.json.encode(bare))
+        self._chains[event.source] = head
+        return msgspec.structs.replace(bare, chain=head)
 
     def _bury(
         self,

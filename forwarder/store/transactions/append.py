@@ -32,11 +32,18 @@ def append(
     connection: Connection,
     source: str,
     events: Sequence[Event],
-    checkpoint: Checkpoint,
+    checkpoint: Checkpoint | None,
     unreadable: Sequence[Unreadable],
     now: int,
 ) -> int:
-    """Store events, checkpoint and unreadable records; return how many events were new."""
+    """Store events, checkpoint and unreadable records; return how many events were new.
+
+    Raises:
+        ValueError: the checkpoint is to stay as it is, and there is none.
+    """
+    checkpoint = checkpoint or checkpoint_of(connection, source)
+    if checkpoint is None:
+        raise ValueError(f"nothing was ever stored for the source {source}")
     last: int = connection.execute(_LOCK_PLACES).scalar_one()
     new = _new(connection, events)
     heads = chain_heads(connection) if new else {}
@@ -135,10 +142,7 @@ def adopt(connection: Connection, letter: int, event: Event, now: int) -> int:
     Raises:
         ValueError: nothing was ever stored for the event's source.
     """
-    checkpoint = checkpoint_of(connection, event.source)
-    if checkpoint is None:
-        raise ValueError(f"nothing was ever stored for the source {event.source}")
-    new = append(connection, event.source, [event], checkpoint, (), now)
+    new = append(connection, event.source, [event], None, (), now)
     discard(connection, [letter])
     return new
 

@@ -76,6 +76,8 @@ def conditions(wanted: EventFilter) -> list[ColumnElement[bool]]:
         narrowed.append(EVENTS.c.occurred_at <= milliseconds(wanted.until))
     if wanted.kinds:
         narrowed.append(_kind_is(wanted.kinds))
+    if wanted.event_ids:
+        narrowed.append(EVENTS.c.event_id.in_(wanted.event_ids))
     return narrowed
 
 
