@@ -5,7 +5,9 @@
 Only this module knows every part; the parts know the contracts alone.
 """
 
+import os
 import signal
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
@@ -19,17 +21,31 @@ from msgspec.structs import replace
 from forwarder import __version__
 from forwarder.config import Config, format_named
 from forwarder.errors import ForwarderError
-from forwarder.interfaces import Outbox, Reopens, Sink
-from forwarder.model import SinkStatus, SourceStatus, Status, StoredSink, StoredSource
+from forwarder.interfaces import Outbox, Reopens, Sink, Source
+from forwarder.model import (
+    LossHorizon,
+    Room,
+    SinkStatus,
+    SourceStatus,
+    Status,
+    StoredSink,
+    StoredSource,
+    StoreStatus,
+)
 from forwarder.normalizers import normalize
 from forwarder.pipeline.dispatcher import Dispatcher
+from forwarder.pipeline.horizon import Stored, loss_horizons
 from forwarder.pipeline.janitor import Janitor
 from forwarder.pipeline.poller import Poller
+from forwarder.pipeline.pressure import Pressure
 from forwarder.pipeline.stop import Stop
 
 GRACE: Final = 20.0
 """Seconds that a step may still take once a stop is requested: under systemd's and Kubernetes'
 30, so that a batch in flight is settled rather than sent twice."""
+
+_HUNG: Final = 5.0
+"""Seconds more for a thread that hangs in the network before the process ends without it."""
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
@@ -43,18 +59,14 @@ class Daemon:
         outbox: Outbox,
         pollers: list[Poller],
         dispatchers: list[Dispatcher],
+        janitor: Janitor,
     ) -> None:
         self.outbox = outbox
         self.pollers = pollers
         self.dispatchers = dispatchers
         self._loops: tuple[Poller | Dispatcher, ...] = (*pollers, *dispatchers)
         self._config = config
-        self._janitor = Janitor(
-            outbox,
-            retention=config.store.retention,
-            rereads={name: source.rereads for name, source in config.sources.items()},
-            sinks=[dispatcher.name for dispatcher in dispatchers],
-        )
+        self._janitor = janitor
 
     async def forward(self, stop: Stop) -> None:
         """Run every loop until `stop`.
@@ -94,10 +106,11 @@ class Daemon:
             if poller.progress.state != "running"
         ]
         for dispatcher in self.dispatchers:
-            count = (await self.outbox.backlog(dispatcher.name)).events
-            if count:
-                reason = _because(dispatcher.progress.error)
+            reason = _because(dispatcher.progress.error)
+            if count := (await self.outbox.backlog(dispatcher.name)).events:
                 owed.append(f"sink {dispatcher.name}: {count} events not delivered{reason}")
+            elif await self.outbox.read_replay(dispatcher.name, limit=1, max_bytes=1):
+                owed.append(f"sink {dispatcher.name}: not all is sent again{reason}")
         return owed
 
     def denied(self) -> bool:
@@ -148,6 +161,7 @@ async def stored_status(config: Config, outbox: Outbox) -> Status:
     """Return what the store alone can say of what is configured, with or without a daemon."""
     now = datetime.now(UTC)
     stored = await outbox.status()
+    room = await outbox.room()
     buried: dict[str, int] = {}
     for (sink, _), count in stored.dead_letters.items():
         buried[sink] = buried.get(sink, 0) + count
@@ -165,6 +179,27 @@ async def stored_status(config: Config, outbox: Outbox) -> Status:
         ),
         unreadable_records=buried.get("", 0),
         store_bytes=stored.size,
+        store_limit_bytes=room.limit,
+        loss_horizons=_horizons(config, stored, room, now),
+    )
+
+
+def _horizons(
+    config: Config, stored: StoreStatus, room: Room, now: datetime
+) -> tuple[LossHorizon, ...]:
+    sources = {name: stored.sources[name] for name in config.sources if name in stored.sources}
+    sinks = {name: stored.sinks[name] for name in config.sinks if name in stored.sinks}
+    return loss_horizons(
+        marks={
+            name: (known.checkpoint.mark, config.sources[name].retention)
+            for name, known in sources.items()
+            if known.checkpoint
+        },
+        backlogs={
+            name: (known.backlog, config.sinks[name].age_limit) for name, known in sinks.items()
+        },
+        stored=Stored(room, stored.events, stored.rate),
+        now=now,
     )
 
 
@@ -201,6 +236,8 @@ def _sink_status(
         lag_seconds=max((now - oldest).total_seconds(), 0.0) if oldest else 0.0,
         events_sent=known.settled,
         dead_letters=dead_letters,
+        replay_events=known.replay_events,
+        replay_left=known.replay_left,
         sent_at=known.settled_at,
         error=known.note.error if known.note else "",
         remedy=known.note.remedy if known.note else "",
@@ -217,10 +254,18 @@ async def assemble(config: Config) -> AsyncIterator[Daemon]:
     """
     async with AsyncExitStack() as stack:
         outbox = await stack.enter_async_context(config.store.open())
+        janitor = Janitor(
+            outbox,
+            retention=config.store.retention,
+            rereads={name: source.rereads for name, source in config.sources.items()},
+            sinks=list(config.sinks),
+        )
+        letters = config.store.dead_letters
+        pressure = Pressure(outbox, janitor, letters=letters)
         pollers = []
         for name, source in config.sources.items():
-            opened = await stack.enter_async_context(source.open(name=name))
-            pollers.append(Poller(name, opened, normalize, outbox, source))
+            opened: Source = await stack.enter_async_context(source.open(name=name))
+            pollers.append(Poller(name, opened, normalize, outbox, source, pressure))
         dispatchers = []
         for name, sink in config.sinks.items():
             await outbox.register(name)
@@ -229,8 +274,8 @@ async def assemble(config: Config) -> AsyncIterator[Daemon]:
             ready: Sink = await stack.enter_async_context(
                 sink.open(name=name, format=format_, memory=memory)
             )
-            dispatchers.append(Dispatcher(name, ready, outbox, sink))
-        yield Daemon(config, outbox, pollers, dispatchers)
+            dispatchers.append(Dispatcher(name, ready, outbox, sink, letters=letters))
+        yield Daemon(config, outbox, pollers, dispatchers, janitor)
 
 
 async def run(config: Config) -> None:
@@ -305,7 +350,19 @@ async def _stop_after(seconds: float, stop: Stop, group: TaskGroup) -> None:
 async def _cancel_after(seconds: float, group: TaskGroup) -> None:
     await anyio.sleep(seconds)
     log.warning("grace.exhausted", seconds=seconds)
+    _end_by_force(_HUNG)
     group.cancel_scope.cancel()
+
+
+def _end_by_force(seconds: float) -> None:
+    """End the process after `seconds` though a thread hangs in a call that cannot be cancelled.
+
+    Nothing is half done then: what was not settled is sent again by the next process. It counts
+    as a failure (exit 1), because nobody could look at what is owed.
+    """
+    timer = threading.Timer(seconds, os._exit, (1,))
+    timer.daemon = True
+    timer.start()
 
 
 @contextmanager

@@ -366,6 +366,12 @@ class SourceOptions(Options):
     poll_interval: Duration = Field(
         default=as_written("30s"), gt=0, description="Pause between two polls."
     )
+    retention: Duration | None = Field(
+        default=None,
+        gt=0,
+        description="How long the source itself keeps its records; only to tell in time what is"
+        " about to be lost.",
+    )
 
 
 class SinkOptions(Options):
@@ -374,3 +380,8 @@ class SinkOptions(Options):
     format: str = Field(default="json", description="How an event becomes bytes.")
     batch: BatchOptions = BatchOptions()
     retry: RetryOptions = RetryOptions()
+
+    @property
+    def age_limit(self) -> float | None:
+        """Seconds after which the destination takes an event no more; None: whatever its age."""
+        return None

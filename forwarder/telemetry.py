@@ -79,7 +79,7 @@ def _to_json(fields: Any, **_: Any) -> str:  # noqa: ANN401  structlog's signatu
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 REGISTRY: Final = CollectorRegistry()
-Outcome = Literal["ok", "transient", "access", "permanent", "bug"]
+Outcome = Literal["ok", "transient", "access", "permanent", "held", "bug"]
 
 BUILD: Final = Info("forwarder_build", "The version that runs.", registry=REGISTRY)
 BUILD.info({"version": __version__})
@@ -117,6 +117,12 @@ MARK_SECONDS: Final = Gauge(
 EVENTS_SENT: Final = Counter(
     "forwarder_events_sent", "Events that a sink has taken.", ["sink"], registry=REGISTRY
 )
+EVENTS_REPLAYED: Final = Counter(
+    "forwarder_events_replayed",
+    "Events and dead letters that a sink has taken again because somebody asked.",
+    ["sink"],
+    registry=REGISTRY,
+)
 EVENTS_BURIED: Final = Counter(
     "forwarder_events_buried",
     "Events that a sink refuses for good; they are dead letters.",
@@ -151,8 +157,40 @@ PAUSED: Final = Gauge(
     ["component", "name"],
     registry=REGISTRY,
 )
+WAITING: Final = Gauge(
+    "forwarder_waiting",
+    "1 while a component waits for room in the store.",
+    ["component", "name"],
+    registry=REGISTRY,
+)
+STORE_BYTES: Final = Gauge(
+    "forwarder_store_bytes", "What the store uses on its disk.", registry=REGISTRY
+)
+STORE_LIMIT_BYTES: Final = Gauge(
+    "forwarder_store_limit_bytes",
+    "What the store may use: its capacity, or what its disk has; at 90 % reading pauses.",
+    registry=REGISTRY,
+)
+DEAD_LETTERS: Final = Gauge(
+    "forwarder_dead_letters",
+    'Dead letters that are kept; the sink "" is for records that no normalizer could read.',
+    ["sink"],
+    registry=REGISTRY,
+)
+REPLAY_EVENTS: Final = Gauge(
+    "forwarder_replay_backlog_events",
+    "Events and dead letters that a sink is still to be sent again.",
+    ["sink"],
+    registry=REGISTRY,
+)
+LOSS_HORIZON: Final = Gauge(
+    "forwarder_loss_horizon_seconds",
+    "How long until something unread or undelivered is lost, if nothing moves until then.",
+    ["part", "cause"],
+    registry=REGISTRY,
+)
 EVENTS_FORGOTTEN: Final = Counter(
     "forwarder_events_forgotten",
-    "Delivered events that the janitor removed after their retention.",
+    "Delivered events that the janitor removed after their retention, or early for want of room.",
     registry=REGISTRY,
 )

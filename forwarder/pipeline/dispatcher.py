@@ -1,14 +1,20 @@
 """Empties the outbox into one sink; the only place that sends again."""
 
+from typing import Final
+
 import structlog
 
 from forwarder.errors import PermanentError
 from forwarder.interfaces import Outbox, Sink
 from forwarder.model import Batch, Receipt, Rejection
 from forwarder.options import SinkOptions
-from forwarder.pipeline.progress import Progress, outcome
+from forwarder.pipeline.pressure import letters_of
+from forwarder.pipeline.progress import HoldError, Progress, outcome
 from forwarder.pipeline.stop import Stop
-from forwarder.telemetry import EVENTS_BURIED, EVENTS_SENT, SEND_SECONDS, SENDS
+from forwarder.telemetry import EVENTS_BURIED, EVENTS_REPLAYED, EVENTS_SENT, SEND_SECONDS, SENDS
+
+REPLAYED_AT_ONCE: Final = 500
+"""Events sent again at once, at most: what is new waits for no more than these."""
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
@@ -16,7 +22,15 @@ log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 class Dispatcher:
     """The loop of one sink: batches in order, one at a time, each settled before the next."""
 
-    def __init__(self, name: str, sink: Sink, outbox: Outbox, options: SinkOptions) -> None:
+    def __init__(
+        self,
+        name: str,
+        sink: Sink,
+        outbox: Outbox,
+        options: SinkOptions,
+        *,
+        letters: int = 100_000,
+    ) -> None:
         self.name = name
         self.sink = sink
         self.progress = Progress("sink", name, options.retry)
@@ -25,6 +39,9 @@ class Dispatcher:
         self._max_bytes = options.batch.bytes
         self._age = options.batch.age
         self._owed: tuple[Batch, Receipt, int] | None = None
+        self._letters = letters
+        self._may_be_full = True
+        self._is_replaying = False
 
     async def run(self, stop: Stop) -> None:
         """Deliver until `stop`; whatever fails is kept and tried again, without an end.
@@ -65,8 +82,51 @@ class Dispatcher:
         """
         if self._owed:
             await self._settle(*self._owed)
-        batch = await self._outbox.read(self.name, limit=self._limit, max_bytes=self._max_bytes)
-        return await self._deliver(batch) if batch else 0.0
+        batch = await self._next()
+        if batch is None:
+            return 0.0
+        # After a failure the same comes again, as every sink is promised; else they take turns.
+        self._is_replaying = batch.replay is not None
+        pause = await self._deliver(batch)
+        self._is_replaying = not self._is_replaying
+        return pause
+
+    async def _next(self) -> Batch | None:
+        """Return what comes next: what is new and what is to be sent again take turns.
+
+        Raises:
+            HoldError: the sink may leave no more dead letters behind.
+        """
+        is_full = await self._is_full_of_letters()
+        for replaying in (self._is_replaying, not self._is_replaying):
+            if replaying:
+                limit = min(self._limit, REPLAYED_AT_ONCE)
+                batch = await self._outbox.read_replay(
+                    self.name, limit=limit, max_bytes=self._max_bytes
+                )
+            elif is_full:
+                batch = None
+            else:
+                batch = await self._outbox.read(
+                    self.name, limit=self._limit, max_bytes=self._max_bytes
+                )
+            if batch:
+                return batch
+        if is_full:
+            raise HoldError(
+                "paused",
+                f"the sink has {self._letters:,} dead letters, and no more are kept"
+                " ([store] dead_letters)",
+                remedy=f'see why ("soteri-forwarder dead-letters list --sink {self.name}"), mend'
+                " that, then replay or discard them",
+            )
+        return None
+
+    async def _is_full_of_letters(self) -> bool:
+        """Say whether the sink has as many dead letters as are kept: counted when some came."""
+        if self._may_be_full:
+            self._may_be_full = await letters_of(self._outbox, self.name) >= self._letters
+        return self._may_be_full
 
     async def _deliver(self, batch: Batch) -> float:
         try:
@@ -89,7 +149,9 @@ class Dispatcher:
         await self._outbox.settle(self.name, batch, receipt, attempts=attempts)
         self._owed = None
         self.progress.moved()
-        EVENTS_SENT.labels(self.name).inc(len(batch) - len(receipt.rejections))
+        sent = EVENTS_SENT if batch.replay is None else EVENTS_REPLAYED
+        sent.labels(self.name).inc(len(batch) - len(receipt.rejections))
+        self._may_be_full |= bool(receipt.rejections)
         for rejection in receipt.rejections:
             EVENTS_BURIED.labels(self.name, rejection.reason).inc()
             log.error(
@@ -112,4 +174,5 @@ class Dispatcher:
         return receipt
 
     async def _is_full(self) -> bool:
-        return (await self._outbox.backlog(self.name)).events >= self._limit
+        events = (await self._outbox.backlog(self.name)).events
+        return not events or events >= self._limit  # none: what is sent again need not wait

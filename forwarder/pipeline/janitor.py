@@ -1,6 +1,6 @@
 """Forgets what is delivered and past retention."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -65,12 +65,32 @@ class Janitor:
             log.info("events.forgotten", events=forgotten, stored_before=before)
         return forgotten
 
-    async def _horizon(self, now: datetime) -> datetime | None:
-        horizon = now - timedelta(seconds=self._retention)
+    async def make_room(
+        self, is_enough: Callable[[], Awaitable[bool]], *, now: datetime | None = None
+    ) -> int:
+        """Forget the oldest delivered events, however young, until `is_enough` or none is left.
+
+        What a source will read again stays. Returns how many events are gone.
+        """
+        before = await self._horizon(now or datetime.now(UTC), retention=0.0)
+        forgotten = 0
+        while before is not None and not await is_enough():
+            count = await self._outbox.prune(stored_before=before, sinks=self._sinks)
+            if not count:
+                break
+            forgotten += count
+        if forgotten:
+            EVENTS_FORGOTTEN.inc(forgotten)
+            log.warning("events.forgotten_early", events=forgotten, stored_before=before)
+        return forgotten
+
+    async def _horizon(self, now: datetime, *, retention: float | None = None) -> datetime | None:
+        retention = self._retention if retention is None else retention
+        horizon = now - timedelta(seconds=retention)
         for source, rereads in self._rereads.items():
             checkpoint = await self._outbox.checkpoint(source)
             if checkpoint is None:
                 return None
-            kept = timedelta(seconds=max(self._retention, rereads))
+            kept = timedelta(seconds=max(retention, rereads))
             horizon = min(horizon, checkpoint.mark - kept)
         return horizon

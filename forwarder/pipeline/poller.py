@@ -8,6 +8,7 @@ import structlog
 from forwarder.interfaces import Normalizer, Outbox, Source
 from forwarder.model import Event, Page, Unreadable
 from forwarder.options import SourceOptions
+from forwarder.pipeline.pressure import Pressure
 from forwarder.pipeline.progress import Progress, outcome
 from forwarder.pipeline.stop import Stop
 from forwarder.telemetry import (
@@ -42,6 +43,7 @@ class Poller:
         normalize: Normalizer,
         outbox: Outbox,
         options: SourceOptions,
+        pressure: Pressure | None = None,
     ) -> None:
         self.name = name
         self.progress = Progress("source", name, options.retry)
@@ -49,6 +51,7 @@ class Poller:
         self._normalize = normalize
         self._outbox = outbox
         self._interval = options.poll_interval
+        self._pressure = pressure
 
     async def run(self, stop: Stop) -> None:
         """Poll until `stop`, each `poll_interval` after the last, sooner or later after failures.
@@ -97,18 +100,25 @@ class Poller:
 
         Raises:
             TransientError, AccessError: from the source.
+            HoldError: there is no room for what comes next; the source still holds it.
             StoreError: from the outbox.
         """
         done = Polled()
         self.progress.moved()
+        if self._pressure:
+            await self._pressure.admit()
         after = await self._outbox.checkpoint(self.name)
         async with aclosing(self._source.poll(after)) as pages:
             async for page in pages:
+                if self._pressure:
+                    await self._pressure.admit()
                 done = await self._store(page, done)
         return done
 
     async def _store(self, page: Page, done: Polled) -> Polled:
         events, unreadable = self._normalized(page)
+        if unreadable and self._pressure:
+            await self._pressure.admit_unreadable()
         new = await self._outbox.append(self.name, events, page.checkpoint, unreadable=unreadable)
         self.progress.moved()
         EVENTS_STORED.labels(self.name).inc(new)

@@ -9,12 +9,21 @@ from typing import Final, Literal
 
 import structlog
 
-from forwarder.errors import AccessError, PermanentError, StoreError, TransientError
+from forwarder.errors import (
+    AccessError,
+    ForwarderError,
+    PermanentError,
+    StoreError,
+    TransientError,
+)
 from forwarder.interfaces import Outbox
 from forwarder.options import RetryOptions
-from forwarder.telemetry import PAUSED, Outcome
+from forwarder.telemetry import PAUSED, WAITING, Outcome
 
-State = Literal["starting", "running", "retrying", "paused"]
+State = Literal["starting", "running", "retrying", "paused", "waiting"]
+HOLD: Final = 3.0
+"""Seconds until a loop that holds itself back looks again: what it waits for costs one question
+to the outbox."""
 STUCK_AFTER: Final = 900.0
 """Seconds without a move after which a loop that does not wait counts as stuck: three times the
 longest legitimate step (an indexer's acknowledgement, 5 minutes by default)."""
@@ -24,7 +33,19 @@ _NAMES: Final = {
     ("source", "paused"): "source.paused",
     ("sink", "paused"): "sink.paused",
 }
+_HELD: Final = {"source": "poll.held", "sink": "batch.held"}
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+
+
+class HoldError(ForwarderError):
+    """A loop holds itself back: nothing has failed, and it looks again in a few seconds.
+
+    ``waiting`` ends by itself, ``paused`` needs a person.
+    """
+
+    def __init__(self, state: Literal["waiting", "paused"], message: str, *, remedy: str) -> None:
+        super().__init__(message, remedy=remedy)
+        self.state: Literal["waiting", "paused"] = state
 
 
 @dataclass(slots=True)
@@ -32,7 +53,7 @@ class Progress:
     """How the loop of one source or sink fares.
 
     ``retrying``: the last step failed and is tried again; ``paused``: access was refused, a
-    person is needed, everything is kept and it is tried rarely.
+    person is needed, everything is kept and it is tried rarely; ``waiting``: there is no room.
     """
 
     component: Literal["source", "sink"]
@@ -76,7 +97,7 @@ class Progress:
         self.succeeded_at = datetime.now(UTC)
         if self.state == "running":
             return
-        if self.failures:
+        if self.state != "starting":
             log.info(
                 "component.recovered",
                 component=self.component,
@@ -95,6 +116,8 @@ class Progress:
         """
         if isinstance(error, StoreError):
             raise error
+        if isinstance(error, HoldError):
+            return self._hold(error)
         self.failures += 1
         policy = self.retry.policy()
         remedy = str(getattr(error, "remedy", ""))
@@ -118,6 +141,18 @@ class Progress:
             retry_in=round(wait, 3),
         )
         return wait
+
+    def _hold(self, error: HoldError) -> float:
+        if (self.state, self.error) != (error.state, str(error)):
+            log.warning(
+                _HELD[self.component],
+                name=self.name,
+                state=error.state,
+                error=str(error),
+                remedy=error.remedy,
+            )
+        self._become(error.state, str(error), error.remedy)
+        return HOLD
 
     async def note(self, outbox: Outbox) -> None:
         """Keep state and error in the outbox where they have changed, for `status`.
@@ -143,6 +178,7 @@ class Progress:
         if state != self.state:
             self.since_at = datetime.now(UTC)
             PAUSED.labels(self.component, self.name).set(state == "paused")
+            WAITING.labels(self.component, self.name).set(state == "waiting")
         self.state, self.error, self.remedy = state, error, remedy
 
 
@@ -152,4 +188,6 @@ def outcome(error: Exception) -> Outcome:
         return "transient"
     if isinstance(error, AccessError):
         return "access"
+    if isinstance(error, HoldError):
+        return "held"
     return "permanent" if isinstance(error, PermanentError) else "bug"

@@ -15,7 +15,16 @@ from starlette.routing import Route
 
 from forwarder.errors import ConfigError
 from forwarder.model import Status
-from forwarder.telemetry import BACKLOG_EVENTS, LAG_SECONDS, REGISTRY
+from forwarder.telemetry import (
+    BACKLOG_EVENTS,
+    DEAD_LETTERS,
+    LAG_SECONDS,
+    LOSS_HORIZON,
+    REGISTRY,
+    REPLAY_EVENTS,
+    STORE_BYTES,
+    STORE_LIMIT_BYTES,
+)
 
 
 class Daemon(Protocol):
@@ -47,7 +56,16 @@ def application(daemon: Daemon) -> Starlette:
         return _verdict(daemon.not_ready(), "not ready")
 
     async def metrics(_: Request) -> Response:
-        for sink in (await daemon.status()).sinks:
+        found = await daemon.status()
+        DEAD_LETTERS.labels("").set(found.unreadable_records)
+        STORE_BYTES.set(found.store_bytes)
+        STORE_LIMIT_BYTES.set(found.store_limit_bytes)
+        LOSS_HORIZON.clear()  # what is over is gone
+        for horizon in found.loss_horizons:
+            LOSS_HORIZON.labels(horizon.part, horizon.cause).set(horizon.seconds)
+        for sink in found.sinks:
+            DEAD_LETTERS.labels(sink.name).set(sink.dead_letters)
+            REPLAY_EVENTS.labels(sink.name).set(sink.replay_left)
             BACKLOG_EVENTS.labels(sink.name).set(sink.backlog_events)
             LAG_SECONDS.labels(sink.name).set(sink.lag_seconds)
         return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)

@@ -94,6 +94,16 @@ class CloudWatchLogsConfig(SinkOptions):
         default=as_written("30s"), gt=0, description="For CloudWatch Logs to answer, at most."
     )
 
+    @property
+    def age_limit(self) -> float | None:
+        """Seconds after which an event is refused: 14 days, or the group's shorter retention.
+
+        None where it is then sent dated now.
+        """
+        if self.stale == "restamp":
+            return None
+        return min(14, self.retention_days or 14) * 86_400.0
+
     @asynccontextmanager
     async def open(
         self,
