@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
+import psutil
+
 from tests.receivers.certificates import Certificates
 from tests.receivers.process import Daemon, free_port, required
 
@@ -52,6 +54,16 @@ class Rsyslog(Daemon):
         program = required("rsyslogd", package=PACKAGES)
         pid_file = self.folder / f"rsyslogd-{self.starts}.pid"
         self.launch([program, "-n", "-f", str(config), "-i", str(pid_file)])
+
+    def connections(self) -> int:
+        """Return how many connections it holds open."""
+        assert self._process is not None
+        held = psutil.Process(self._process.pid).net_connections("tcp")
+        return sum(one.status == psutil.CONN_ESTABLISHED for one in held)
+
+    def log(self) -> str:
+        """Return what it has said, over all its starts."""
+        return (self.folder / "receiver.log").read_text("utf-8", "replace")
 
     def _config(self, output: Path) -> str:
         written = "\n".join(

@@ -4,6 +4,7 @@ The protocol is the specification 0.0.1 (rsyslog's relp.html), version 0 as rsys
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 import anyio
@@ -44,12 +45,17 @@ class Session:
         """Agree on the session; return what is wrong with the receiver's answer, or nothing.
 
         Raises:
-            OSError: the connection broke; EOFError: it ended; FrameError: that was no RELP.
+            EOFError: the connection ended, in whatever way; FrameError: that was no RELP.
+            ssl.SSLError: the receiver does not accept our certificate (TLS 1.3 tells it late).
         """
         self._txnr = following(self._txnr)
-        await self._link.send(encode(self._txnr, b"open", _OFFERS))
-        while not (frames := await self._frames()):
-            pass
+        try:
+            with suppress(ConnectionError):  # what the peer said before, an alert, tells more
+                await self._link.send(encode(self._txnr, b"open", _OFFERS))
+            while not (frames := await self._frames()):
+                pass
+        except ConnectionError as error:
+            raise EOFError from error
         answer = frames[0]
         if (answer.txnr, answer.command) != (self._txnr, b"rsp"):
             raise FrameError(f"not an answer: {answer}")
