@@ -131,7 +131,8 @@ def _shorten_text(body: bytes, event: Event, room: int) -> bytes | None:
 
 
 def _take_apart(shape: _Pairs, text: str) -> tuple[list[str], list[tuple[str, str]]] | None:
-    fields, place = [], 0
+    fields: list[str] = []
+    place = 0
     while len(fields) < shape.fields:
         found = shape.field.match(text, place)
         if not found:
