@@ -5,11 +5,12 @@ from typing import Annotated
 import typer
 
 from forwarder import __version__
-from forwarder.cli import config
+from forwarder.cli import config, dead_letters
 from forwarder.cli.check import check
 from forwarder.cli.demo import demo
 from forwarder.cli.events import events
 from forwarder.cli.export import export
+from forwarder.cli.replay import replay
 from forwarder.cli.run import run
 from forwarder.cli.simulate import simulate
 from forwarder.cli.status import status
@@ -23,8 +24,9 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (run, check, status, events, verify, export, simulate, demo):
-    app.command()(verb)
+for verb in (run, check, status, events, verify, export, replay, simulate, demo):
+    app.command(verb.__name__)(verb)
+app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(config.app, name="config")
 
 

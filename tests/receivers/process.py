@@ -1,6 +1,7 @@
 """Start a real receiver as a process of its own, on loopback, and end it by its id."""
 
 import json
+import os
 import random
 import shutil
 import signal
@@ -9,9 +10,10 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import psutil
+import pytest
 
 Kind = Literal["tcp", "udp"]
 
@@ -35,10 +37,18 @@ def free_port(kind: Kind = "tcp") -> int:
 
 
 def required(program: str, *, package: str) -> str:
-    """Return the program's path; fail plainly where it is missing."""
+    """Return the program's path; without it the test is left out, and listed, but fails in CI."""
     path = shutil.which(program, path="/usr/sbin:/usr/bin:/sbin:/bin")
-    assert path, f"{program} is missing: apt-get install -y --no-install-recommends {package}"
-    return path
+    if path is None:
+        missing(f"{program} is missing: apt-get install -y --no-install-recommends {package}")
+    return str(path)
+
+
+def missing(what: str) -> NoReturn:
+    """Leave the test out for want of a program; nothing may be left out in CI."""
+    if os.environ.get("CI"):
+        pytest.fail(what)
+    pytest.skip(what)
 
 
 class Daemon:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from tests.receivers.certificates import Certificates
-from tests.receivers.process import Daemon, free_port
+from tests.receivers.process import Daemon, free_port, missing
 
 PROGRAM = Path(__file__).parents[2] / ".tools" / "syslog-ng" / "run"
 
@@ -35,7 +35,8 @@ class SyslogNg(Daemon):
 
     def start(self) -> None:
         """Start it on its port; return when it listens."""
-        assert PROGRAM.exists(), "syslog-ng is missing: tests/install-syslog-ng.sh .tools/syslog-ng"
+        if not PROGRAM.exists():
+            missing("syslog-ng is missing: tests/install-syslog-ng.sh .tools/syslog-ng")
         self.starts += 1
         config = self.folder / "syslog-ng.conf"
         config.write_text(self._config(self.output))
