@@ -27,7 +27,8 @@ from forwarder.model import EventFilter, Page
 from forwarder.normalizers import normalize
 from forwarder.options import Secret
 from forwarder.selection import matcher
-from forwarder.sources.bitbucket_audit import BitbucketAuditConfig, repository_name
+from forwarder.sources.bitbucket_audit import BitbucketAuditConfig
+from forwarder.sources.bitbucket_audit.connection import repository_name
 
 
 def export(
@@ -106,7 +107,10 @@ def _bitbucket(
             raise ConfigError(
                 f"--{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()
             ) from None
-    sources = loaded(path).sources
+    configured = loaded(path).sources.items()
+    sources = {name: one for name, one in configured if isinstance(one, BitbucketAuditConfig)}
+    if not sources:
+        raise ConfigError(['there is no source with type = "bitbucket_audit" to export from'])
     if source is None and len(sources) > 1:
         raise typer.BadParameter(f"choose one of --source {', --source '.join(sources)}")
     name = source or next(iter(sources))

@@ -1,8 +1,8 @@
-"""Bitbucket's answers: pages, CSV, and every error body of BITBUCKET.md section 1. Pure."""
+"""Bitbucket's answers: pages, CSV, and every error body of docs/bitbucket.md section 1. Pure."""
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from email.utils import format_datetime
 from typing import Any, Final
@@ -10,7 +10,7 @@ from typing import Any, Final
 from starlette.responses import Response
 
 from forwarder.simulator.generator import encoded, timestamp
-from forwarder.simulator.log import Found, decoded
+from forwarder.simulator.log import Found, Row, decoded
 
 _AUTH: Final = "com.atlassian.bitbucket.auth."
 INCORRECT_PASSWORD: Final = f"{_AUTH}IncorrectPasswordAuthenticationException"
@@ -111,11 +111,53 @@ def page(found: Found, *, link: str, next_offset: int, stuck_at: str | None = No
     return Response(content, media_type="application/json")
 
 
+def legacy_page(rows: Sequence[Row], *, start: int, limit: int) -> Response:
+    """Return a page of the audit API before 8.0: `rows` newest first, in ordinary paging.
+
+    What a value holds beside `action`, `timestamp`, `details` and `user`, and what these say of
+    an event that the newer API shows too, is inferred.
+    """
+    shown = rows[start : start + limit]
+    following = start + len(shown)
+    last = following >= len(rows)
+    return json_answer(
+        {
+            "size": len(shown),
+            "limit": limit,
+            "isLastPage": last,
+            "values": [_legacy_value(row) for row in shown],
+            "start": start,
+            "nextPageStart": None if last else following,
+        }
+    )
+
+
+def _legacy_value(row: Row) -> dict[str, Any]:
+    event = decoded(row.body)
+    author = event.get("author") or {}
+    attributes = event.get("extraAttributes") or ()
+    details = (one.get("value") for one in attributes if one.get("name") == "details")
+    id_ = str(author.get("id", ""))
+    return {
+        "action": row.action,
+        "timestamp": row.at_ms,
+        "details": next(details, None),
+        "user": {
+            "name": author.get("name"),
+            "id": int(id_) if id_.lstrip("-").isdecimal() else None,
+            "displayName": author.get("name"),
+            "active": True,
+            "slug": author.get("name"),
+            "type": author.get("type"),
+        },
+    }
+
+
 def csv_page(found: Found) -> Response:
     """Return the rows as CSV for people: objects and values flattened into prose.
 
     The columns are this simulator's: what is known of the real ones is only that objects become
-    translated prose (BITBUCKET.md section 1).
+    translated prose (docs/bitbucket.md section 1).
     """
     out = io.StringIO()
     writer = csv.writer(out)

@@ -2,9 +2,10 @@
 
 from collections.abc import Awaitable, Callable
 from functools import wraps
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,7 +17,7 @@ from forwarder.simulator.catalogue import Project, Repository
 from forwarder.simulator.clock import from_ms
 from forwarder.simulator.faulty import FaultyServer
 from forwarder.simulator.log import Found, Query
-from forwarder.simulator.query import InvalidQueryError, read_query, wants_csv
+from forwarder.simulator.query import InvalidQueryError, read_paging, read_query, wants_csv
 from forwarder.simulator.simulator import Simulator
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -41,6 +42,11 @@ def application(simulator: Simulator) -> Starlette:
                     _with_caller(_repository),
                 ),
             )
+        ),
+        *(
+            Route(f"/rest/audit/{version}/projects/{{key}}{of}/events", _with_caller(_legacy))
+            for version in ("latest", "1.0")
+            for of in ("", "/repos/{slug}")
         ),
         Mount("/simulator", routes=control.routes()),
     ]
@@ -71,7 +77,7 @@ def _with_caller(
             caller = simulator.door.member(request.headers)
             if wait := simulator.limited(caller):
                 return _rate_limited(simulator, wait)
-            return await endpoint(request, caller)
+            return _named(await endpoint(request, caller), caller)
         except NotLoggedInError as refusal:
             return _refused(refusal)
         except NotAllowedError as refusal:
@@ -83,6 +89,12 @@ def _with_caller(
             )
 
     return checked
+
+
+def _named(response: Response, caller: Caller) -> Response:
+    """Return the answer with the header by which Bitbucket says as whom it took the request."""
+    response.headers["X-AUSERNAME"] = quote(caller.name)
+    return response
 
 
 def _refused(refusal: NotLoggedInError) -> Response:
@@ -149,7 +161,7 @@ async def _denylist(request: Request, caller: Caller) -> Response:
 async def _plugins(_request: Request, caller: Caller) -> Response:
     _admin_only(caller)
     plugins = [
-        # Name and form are inferred (BITBUCKET.md section 5); Soteri's real key is not known.
+        # Name and form are inferred (docs/bitbucket.md section 5); Soteri's real key is not known.
         {
             "key": "unknown.simulator.soteri-security-for-bitbucket",
             "name": "Soteri Security for Bitbucket",
@@ -204,12 +216,16 @@ async def _repository(request: Request, _caller: Caller) -> Response:
         return _no_project(key)
     found = catalogue.repository(key, slug)
     if found is None:
-        return answers.error(404, f"Repository {key}/{slug} does not exist.", answers.NO_REPOSITORY)
+        return _no_repository(key, slug)
     return answers.json_answer(_shown_repository(request, *found))
 
 
 def _no_project(key: str) -> Response:
     return answers.error(404, f"Project {key} does not exist.", answers.NO_PROJECT)
+
+
+def _no_repository(key: str, slug: str) -> Response:
+    return answers.error(404, f"Repository {key}/{slug} does not exist.", answers.NO_REPOSITORY)
 
 
 def _shown_project(request: Request, project: Project) -> dict[str, object]:
@@ -237,6 +253,26 @@ def _shown_repository(
     }
 
 
+async def _legacy(request: Request, caller: Caller) -> Response:
+    """Answer the audit API of one project or repository, which Bitbucket 8.0 has removed."""
+    simulator = _simulator(request)
+    if int(simulator.options.version.partition(".")[0]) >= 8:
+        return await _not_found(request, HTTPException(404))
+    key, slug = request.path_params["key"], request.path_params.get("slug")
+    project = simulator.catalogue.project(key)
+    if project is None:
+        return _no_project(key)
+    objects = {"PROJECT": frozenset({str(project.id)})}
+    if slug is not None:
+        found = simulator.catalogue.repository(key, slug)
+        if found is None:
+            return _no_repository(key, slug)
+        objects = {"REPOSITORY": frozenset({str(found[1].id)})}
+    may_read(caller, objects, simulator.catalogue)
+    start, limit = read_paging(request.query_params)
+    return answers.legacy_page(simulator.log.touching(objects), start=start, limit=limit)
+
+
 async def _not_found(request: Request, _error: Exception) -> Response:
-    """Answer for what is not there, the legacy audit API (removed in 8.0) among it."""
+    """Answer for what is not there."""
     return answers.error(404, f"null for uri: {request.url.path}", "javax.ws.rs.NotFoundException")

@@ -18,8 +18,8 @@ from forwarder.simulator.faults import CONTENT, FaultName
 if TYPE_CHECKING:
     from forwarder.simulator.simulator import Simulator
 
-_EVENTS = "/rest/auditing/1.0/events"
-
+_EVENTS: Final = "/rest/auditing/1.0/events"
+_LEGACY: Final = "/rest/audit/"
 
 _NOT_PERMITTED: Final = "You are not permitted to access this resource"
 _WRONG: Final = "Authentication failed. Please check your credentials and try again."
@@ -82,7 +82,7 @@ class FaultyServer:
             await self._app(scope, receive, dated)
             return
         simulator.requests += 1
-        fault = simulator.faults.draw(of_events=path == _EVENTS)
+        fault = simulator.faults.draw(of_events=path == _EVENTS or path.startswith(_LEGACY))
         if fault is None or (fault.startswith("filters_refused") and not _filtered(scope)):
             await self._app(scope, receive, dated)
         elif fault in CONTENT:

@@ -14,7 +14,7 @@ import msgspec
 from forwarder.simulator.clock import to_ms
 
 SEARCHED_OBJECTS: Final = 5
-"""Only an event's first five objects are searched (BITBUCKET.md section 1, reported behaviour)."""
+"""Only the first five objects are searched (docs/bitbucket.md section 1, reported behaviour)."""
 
 
 class Row(NamedTuple):
@@ -132,7 +132,7 @@ class AuditLog:
     def forget(self, *, before_ms: int, keep: int) -> int:
         """Remove what is older than `before_ms`, and the oldest over `keep` rows; return how many.
 
-        Retention as of BITBUCKET.md section 4: by time, and over 10,000,000 rows.
+        Retention as of docs/bitbucket.md section 4: by time, and over 10,000,000 rows.
         """
         cut = max(bisect_left(self.rows, (before_ms,)), len(self.rows) - keep)
         del self.rows[:cut]
@@ -156,6 +156,11 @@ class AuditLog:
         matching = filter(query.matches, newest_first)
         found = list(islice(matching, query.offset, query.offset + query.limit + 1))
         return Found(found[: query.limit], len(found) > query.limit)
+
+    def touching(self, objects: Mapping[str, frozenset[str]]) -> list[Row]:
+        """Return every row with one of these objects anywhere among its own, newest first."""
+        wanted = {(kind, id_) for kind, ids in objects.items() for id_ in ids}
+        return [row for row in reversed(self.rows) if not wanted.isdisjoint(row.objects)]
 
     def matching(self, query: Query) -> Iterable[Row]:
         """Return every row that passes the filters of `query`, oldest first, whatever its time."""

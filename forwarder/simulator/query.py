@@ -65,6 +65,16 @@ def wants_csv(parameters: Mapping[str, str]) -> bool:
     return wanted == "csv"
 
 
+def read_paging(parameters: Mapping[str, str]) -> tuple[int, int]:
+    """Return `start` and `limit` of Bitbucket's ordinary paging; 25 and 1,000 are its defaults.
+
+    Raises:
+        InvalidQueryError: one is no number.
+    """
+    start = _number(parameters, "start", default=0, least=0)
+    return start, min(_number(parameters, "limit", default=25, least=1), 1000)
+
+
 def _instant(parameters: Mapping[str, str], name: str) -> int | None:
     text = parameters.get(name, "")
     if not text:

@@ -1,20 +1,34 @@
 """The Source contract: every source passes it, the fake included."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+import errno
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    aclosing,
+    asynccontextmanager,
+    contextmanager,
+)
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
+from typing import BinaryIO
 
 import httpx
 import msgspec
 import pytest
 
+from forwarder.config.tables import CATALOGUE
 from forwarder.errors import AccessError, ForwarderError, TransientError
 from forwarder.interfaces import Source
 from forwarder.model import Checkpoint, Page
-from forwarder.simulator import HandClock, Simulator
+from forwarder.simulator import HandClock, Simulator, SimulatorOptions
 from forwarder.sources.bitbucket_audit import BitbucketAuditConfig
 from forwarder.sources.bitbucket_audit.clock import ServerClock
+from forwarder.sources.bitbucket_audit_log import BitbucketAuditLogConfig
+from forwarder.sources.bitbucket_audit_log.disk import Disk, LogFile
+from forwarder.sources.bitbucket_repository_audit import BitbucketRepositoryAuditConfig
+from tests.fakes.audit_files import NodeFolder, line_of
 from tests.fakes.source import FakeSource, make_page
 
 
@@ -70,6 +84,102 @@ async def bitbucket() -> AsyncIterator[Upstream]:
 
 
 @asynccontextmanager
+async def legacy() -> AsyncIterator[Upstream]:
+    clock = HandClock()
+    simulator = Simulator(SimulatorOptions(version="7.21.0"), clock=clock)
+    touched = {"affectedObjects": [{"type": "PROJECT", "name": "SEC", "id": "1"}]}
+    for second in range(40):
+        simulator.emit(touched, at=clock.now() - timedelta(seconds=2 * second))
+    config = BitbucketRepositoryAuditConfig.model_validate(
+        {
+            "type": "bitbucket_repository_audit",
+            "url": "https://bitbucket.example.com",
+            "token": simulator.options.token,
+            "projects": ["SEC"],
+            "start_at": "beginning",
+            "page_size": 3,
+        }
+    )
+
+    def add() -> None:
+        clock.advance(1)
+        simulator.emit(touched)
+
+    def fail(error: type[ForwarderError], requests: int) -> None:
+        fault = "unauthorized" if error is AccessError else "http_503"
+        simulator.faults.next[:] = [*[None] * requests, fault]
+
+    def now() -> float:
+        return clock.elapsed_ms() / 1000
+
+    async with config.open(
+        name="old",
+        transport=httpx.ASGITransport(simulator.app),
+        clock=ServerClock(wall=now, steady=now),
+    ) as source:
+        yield Upstream(source, lambda: len(simulator.log.rows), add, fail)
+
+
+class BrittleDisk(Disk):
+    """A disk on which the look after `good` good ones fails, once."""
+
+    def __init__(self) -> None:
+        self.good = 0
+        self.failure: OSError | None = None
+
+    def find(self, pattern: str) -> list[LogFile]:
+        self._wear()
+        return super().find(pattern)
+
+    @contextmanager
+    def open(self, file: LogFile) -> Iterator[BinaryIO]:
+        self._wear()
+        with super().open(file) as contents:
+            yield contents
+
+    def _wear(self) -> None:
+        if self.failure and self.good == 0:
+            failure, self.failure = self.failure, None
+            raise failure
+        self.good -= 1
+
+
+@asynccontextmanager
+async def files(folder: Path) -> AsyncIterator[Upstream]:
+    disk = BrittleDisk()
+    nodes = [NodeFolder(folder / name) for name in ("1", "2")]
+    simulator = Simulator(clock=HandClock())
+    lines: list[bytes] = []
+
+    def add() -> None:
+        simulator.clock.advance(1)  # type: ignore[attr-defined]
+        number = len(lines)
+        lines.append(line_of(simulator.emit({"node": f"node-{number % 2}"})))
+        nodes[number % 2].append(lines[-1])
+        if number % 2:
+            for node in nodes:
+                node.rotate()
+
+    for _ in range(41):
+        add()
+    config = BitbucketAuditLogConfig.model_validate(
+        {
+            "type": "bitbucket_audit_log",
+            "paths": [str(node.path) for node in nodes],
+            "start_at": "beginning",
+            "page_size": 3,
+        }
+    )
+
+    def fail(error: type[ForwarderError], requests: int) -> None:
+        number = errno.EACCES if error is AccessError else errno.EIO
+        disk.good, disk.failure = requests, OSError(number, os.strerror(number))
+
+    async with config.open(name="files", disk=disk) as source:
+        yield Upstream(source, lambda: len(lines), add, fail)
+
+
+@asynccontextmanager
 async def fake() -> AsyncIterator[Upstream]:
     source = FakeSource(*(make_page(2 * number, 2 * number + 1) for number in range(20)))
 
@@ -85,12 +195,21 @@ async def fake() -> AsyncIterator[Upstream]:
     yield Upstream(source, total, add, fail)
 
 
-@pytest.fixture(params=[bitbucket, fake], ids=["bitbucket_audit", "fake"])
-async def upstream(
-    request: pytest.FixtureRequest,
-) -> AsyncIterator[Upstream]:
-    opening: Callable[[], AbstractAsyncContextManager[Upstream]] = request.param
-    async with opening() as opened:
+SOURCES: dict[str, Callable[[Path], AbstractAsyncContextManager[Upstream]]] = {
+    "bitbucket_audit": lambda _: bitbucket(),
+    "bitbucket_audit_log": files,
+    "bitbucket_repository_audit": lambda _: legacy(),
+    "fake": lambda _: fake(),
+}
+
+
+def test_every_source_of_the_catalogue_is_here() -> None:
+    assert set(SOURCES) == {*CATALOGUE["sources"], "fake"}
+
+
+@pytest.fixture(params=SOURCES)
+async def upstream(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Upstream]:
+    async with SOURCES[request.param](tmp_path) as opened:
         yield opened
 
 

@@ -26,6 +26,10 @@ _PROPERTIES: Final = "/rest/api/latest/application-properties"
 Params = Mapping[str, str]
 
 
+class MissingError(AccessError):
+    """What was asked for does not exist, or the account may not see it."""
+
+
 class TooLargeError(Exception):
     """The answer passed MOST_BYTES: ask for fewer rows."""
 
@@ -103,7 +107,7 @@ class Client:
         Raises:
             TransientError, AccessError: as `events`.
         """
-        return str((await self._object(_PROPERTIES)).get("version", "of unknown version"))
+        return str((await self.object(_PROPERTIES)).get("version", "of unknown version"))
 
     async def id_of(self, path: str, *, what: str) -> str:
         """Return the id of the project or repository at `path` below ``/rest/api/latest``.
@@ -112,24 +116,18 @@ class Client:
             AccessError: there is no such thing, or we may not see it; `what` names it.
             TransientError: as `events`.
         """
-        found = await self._object(f"/rest/api/latest{path}", missing=what)
+        found = await self.object(f"/rest/api/latest{path}", missing=what)
         if not isinstance(found.get("id"), int):
             raise AccessError(f"{self._where}: {what} has no id", remedy="check the url")
         return str(found["id"])
 
-    async def _object(self, path: str, *, missing: str = "") -> dict[str, Any]:
-        try:
-            response, body = await self._get(path, {})
-        except TooLargeError as error:
-            raise TransientError(f"{self._where}: the answer does not end") from error
-        if response.status_code == 404 and missing:
-            raise AccessError(
-                f"{self._where}: {missing} does not exist, or the account may not see it",
-                remedy="check projects and repositories, and what the account may see",
-            )
-        if response.status_code != 200:
-            raise self._refusal(response, body, {})
-        self._no_login_page(response, body)
+    async def object(self, path: str, *, missing: str = "") -> dict[str, Any]:
+        """Return the JSON object at `path`.
+
+        Raises:
+            AccessError, TransientError: as `body`.
+        """
+        body = await self.body(path, {}, missing=missing)
         try:
             found = json.loads(body)
         except (ValueError, RecursionError) as error:
@@ -139,6 +137,27 @@ class Client:
                 f"{self._where}: the answer is no JSON object", remedy="check the url"
             )
         return found
+
+    async def body(self, path: str, params: Params, *, missing: str = "") -> bytearray:
+        """Return what is answered at `path`, which should be JSON.
+
+        Raises:
+            AccessError: we are refused, or (where `missing` names it) there is no such thing.
+            TransientError: as `events`.
+        """
+        try:
+            response, body = await self._get(path, params)
+        except TooLargeError as error:
+            raise TransientError(f"{self._where}: the answer does not end") from error
+        if response.status_code == 404 and missing:
+            raise MissingError(
+                f"{self._where}: {missing} does not exist, or the account may not see it",
+                remedy="check projects and repositories, and what the account may see",
+            )
+        if response.status_code != 200:
+            raise self._refusal(response, body, {})
+        self._no_login_page(response, body)
+        return body
 
     async def _get(self, path: str, params: Params) -> tuple[httpx.Response, bytearray]:
         """Return the answer and its body, unpacked; no redirect is followed."""

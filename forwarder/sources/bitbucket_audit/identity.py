@@ -57,11 +57,12 @@ def number(records: Iterable[Record]) -> list[Record]:
     for record in records:
         occurrence = seen[record.event_id]
         seen[record.event_id] += 1
-        numbered.append(_again(record, occurrence) if occurrence else record)
+        numbered.append(again(record, occurrence) if occurrence else record)
     return numbered
 
 
-def _again(record: Record, occurrence: int) -> Record:
+def again(record: Record, occurrence: int) -> Record:
+    """Return the record as the one that has `occurrence` equals before it, at least one."""
     content = f"{record.event_id}#{occurrence}".encode()
     digest = blake2b(content, digest_size=_DIGEST_BYTES).hexdigest()
     return msgspec.structs.replace(record, event_id=record.event_id[:12] + digest)
