@@ -28,6 +28,7 @@ for verb in (run, check, status, events, verify, export, replay, simulate, demo)
     app.command(verb.__name__)(verb)
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(config.app, name="config")
+app.add_typer(formats.app, name="formats")
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001  typer's signature

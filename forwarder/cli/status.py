@@ -2,7 +2,7 @@
 
 import sys
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 import anyio
 import msgspec
@@ -13,7 +13,13 @@ from forwarder.cli.terminal import INCOMPLETE, ConfigOption, ago, err, loaded, o
 from forwarder.config import Config
 from forwarder.model import SinkStatus, SourceStatus, Status
 
-_COLOURS = {"running": "green", "retrying": "yellow", "paused": "red"}
+_COLOURS = {"running": "green", "retrying": "yellow", "waiting": "yellow", "paused": "red"}
+_SOON: Final = 86_400.0
+_CAUSES: Final = {
+    "source_retention": "until the source itself removes what is not read yet",
+    "sink_age": "until the oldest unsent event is older than the destination takes",
+    "store_capacity": "until the store is full at the present rate, and reading pauses",
+}
 
 
 def status(
@@ -51,7 +57,8 @@ async def _read(config: Config) -> Status:
 def _show(found: Status) -> None:
     now = datetime.now(UTC)
     word = "[green]running[/]" if found.running else "[red]not running[/]"
-    out.print(f"soteri-forwarder {found.version}, {word}, store {found.store_bytes / 1e6:.1f} MB")
+    size = f"{found.store_bytes / 1e6:,.1f} of {found.store_limit_bytes / 1e6:,.0f} MB"
+    out.print(f"soteri-forwarder {found.version}, {word}, store {size}")
     sources = Table("source", "state", "mark", "stored", "last event stored")
     for source in found.sources:
         sources.add_row(
@@ -82,6 +89,14 @@ def _show(found: Status) -> None:
             err.print(f"[red]{part.name}[/] {part.state} since {since}: {shown(part.error)}")
         if part.remedy:
             err.print(f"  [bold]remedy:[/] {shown(part.remedy)}")
+    for sink in found.sinks:
+        if sink.replay_left:
+            done = sink.replay_events - sink.replay_left
+            out.print(f"{sink.name}: {done:,} of {sink.replay_events:,} events sent again")
+    for horizon in found.loss_horizons:
+        left = span(horizon.seconds) if horizon.seconds > 0 else "none"
+        colour = "red" if horizon.seconds < _SOON else "dim"
+        out.print(f"[{colour}]loss horizon {left}[/]: {_CAUSES[horizon.cause]} ({horizon.part})")
     if found.unreadable_records:
         err.print(f"[red]{found.unreadable_records:,}[/] records could not be read: dead letters")
 

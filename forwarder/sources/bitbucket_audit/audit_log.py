@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Final
 
+import msgspec
 import structlog
 
 from forwarder.errors import TransientError
@@ -73,6 +74,10 @@ class AuditLog:
             if first > window.start:
                 yield Stretch(Window(window.start, first))
             plan.skip(first)
+
+    def decode(self, original: bytes) -> Record | Unreadable:
+        """Return what a record by itself tells, with the id of the first among equals."""
+        return wire.record(msgspec.Raw(original), namespace=self._namespace)
 
     async def oldest(self, start: int, end: int, *, within: int = _WEEK) -> int:
         """Return a time at most `within` before the first row from `start` on, or before `end`.

@@ -8,7 +8,7 @@ from typing import Literal
 
 import structlog
 
-from forwarder.model import Checkpoint, Page
+from forwarder.model import Checkpoint, Page, Record, Unreadable
 from forwarder.sources.bitbucket_audit import instants
 from forwarder.sources.bitbucket_audit.audit_log import AuditLog, Stretch
 from forwarder.sources.bitbucket_audit.client import Client
@@ -134,6 +134,10 @@ class BitbucketAudit:
             async for stretch in stretches:
                 mark = Checkpoint(instants.moment(stretch.window.end))
                 yield Page(tuple(stretch.records), mark, tuple(stretch.unreadable))
+
+    def decode(self, original: bytes) -> Record | Unreadable:
+        """Return what a record that was kept tells; see `interfaces.Rereads`."""
+        return self._log.decode(original)
 
     async def probe(self) -> str:
         """Ask for the version and for one event; return what was found.

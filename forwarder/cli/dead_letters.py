@@ -1,0 +1,344 @@
+"""`dead-letters`: what was given up on, to be looked at, sent again or discarded."""
+
+import base64
+import csv
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+from typing import Annotated, Any, Final, get_args
+
+import anyio
+import msgspec
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from forwarder.cli.events import Format, Since
+from forwarder.cli.listing import Output, harmless
+from forwarder.cli.replay import known_sink, said_later
+from forwarder.cli.terminal import (
+    INCOMPLETE,
+    ConfigOption,
+    err,
+    loaded,
+    out,
+    parse_time,
+    shown,
+)
+from forwarder.config import Config
+from forwarder.errors import Reason
+from forwarder.interfaces import Outbox, Rereads
+from forwarder.model import DeadLetter, Unreadable
+from forwarder.normalizers import normalize
+
+app = typer.Typer(no_args_is_help=True, help="What was given up on: list, show, replay, discard.")
+
+Ids = Annotated[list[int] | None, typer.Argument(metavar="[ID]...", show_default=False)]
+SinkName = Annotated[
+    str | None, typer.Option("--sink", help="Of one sink; records have none: --reason unreadable.")
+]
+ReasonName = Annotated[
+    Reason | None, typer.Option("--reason", help=f"One of {', '.join(get_args(Reason))}.")
+]
+Every = Annotated[bool, typer.Option("--all", help="Every dead letter there is.")]
+COLUMNS: Final = (
+    "id",
+    "source",
+    "sink",
+    "event_id",
+    "reason",
+    "detail",
+    "attempts",
+    "first_seen_at",
+    "last_seen_at",
+    "asked_at",
+)
+
+
+@app.callback()
+def dead_letters() -> None:
+    """What was given up on: list, show, replay, discard."""
+
+
+@app.command("list")
+def list_letters(
+    config: ConfigOption = None,
+    *,
+    sink: SinkName = None,
+    reason: ReasonName = None,
+    since: Since = None,
+    output: Format = None,
+) -> None:
+    """List dead letters, oldest first, without what they hold.
+
+    Examples:
+
+      soteri-forwarder dead-letters list --sink splunk --since 24h
+
+      soteri-forwarder dead-letters list --reason unreadable --output csv > unreadable.csv
+    """
+    configuration = loaded(config)
+    after = parse_time(since) if since else None
+    letters = anyio.run(lambda: _found(configuration, sink=sink, reason=reason, since=after))
+    chosen: Output = output or ("table" if out.is_terminal else "json")
+    if chosen == "table":
+        _table(letters)
+    elif chosen == "json":
+        for letter in letters:
+            sys.stdout.buffer.write(msgspec.json.encode(_row(letter)) + b"\n")
+    else:
+        sys.stdout.reconfigure(encoding="utf-8", newline="")  # type: ignore[union-attr]
+        rows = csv.writer(sys.stdout)
+        rows.writerow(COLUMNS)
+        rows.writerows([harmless(_cell(each)) for each in _row(x).values()] for x in letters)
+    sys.stdout.flush()
+
+
+@app.command("show")
+def show_letter(
+    letter_id: Annotated[int, typer.Argument(metavar="ID", help="As in the list.")],
+    config: ConfigOption = None,
+    *,
+    json: Annotated[bool, typer.Option("--json", help="For machines: one JSON object.")] = False,
+) -> None:
+    """Show one dead letter whole: why, how often, since when, and the original.
+
+    Examples:
+
+      soteri-forwarder dead-letters show 7
+
+      soteri-forwarder dead-letters show 7 --json | jq .original
+    """
+    configuration = loaded(config)
+    letters = anyio.run(lambda: _found(configuration, ids=[letter_id]))
+    if not letters:
+        err.print(f"there is no dead letter {letter_id}")
+        sys.exit(INCOMPLETE)
+    (letter,) = letters
+    if json:
+        whole = _row(letter) | _body(letter)
+        sys.stdout.buffer.write(msgspec.json.encode(whole) + b"\n")
+        return
+    for name, value in _row(letter).items():
+        out.print(f"[bold]{name}[/] {shown(_cell(value))}")
+    out.print("[bold]original[/]")
+    for line in _readable(letter.body).splitlines() or [""]:
+        out.print(Text(shown(line).replace("\\[", "[")))
+
+
+@app.command("replay")
+def replay_letters(
+    config: ConfigOption = None,
+    ids: Ids = None,
+    *,
+    sink: SinkName = None,
+    reason: ReasonName = None,
+    every: Every = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be done.")
+    ] = False,
+) -> None:
+    """Try dead letters again, once what was wrong is mended; each goes when it is delivered.
+
+    The daemon sends them between what is new, within seconds. One that is refused again stays,
+    with its new reason. A record that could not be read is read again by this release and, if
+    that works, stored as an event for every sink. Exits 1 where one still cannot be read, or
+    nothing matches.
+
+    Examples:
+
+      soteri-forwarder dead-letters replay 7 8
+
+      soteri-forwarder dead-letters replay --sink splunk --reason too_large --dry-run
+    """
+    configuration = loaded(config)
+    _must_choose(configuration, ids, sink, reason, every=every)
+    done = anyio.run(
+        lambda: _replay(configuration, ids or (), sink=sink, reason=reason, dry_run=dry_run)
+    )
+    if not done:
+        sys.exit(INCOMPLETE)
+
+
+@app.command("discard")
+def discard_letters(
+    config: ConfigOption = None,
+    ids: Ids = None,
+    *,
+    sink: SinkName = None,
+    reason: ReasonName = None,
+    every: Every = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Forget dead letters for good: their events never come to that sink.
+
+    Says what that is, and asks.
+
+    Examples:
+
+      soteri-forwarder dead-letters discard 7 8
+
+      soteri-forwarder dead-letters discard --sink cloudwatch --reason too_old --yes
+    """
+    configuration = loaded(config)
+    _must_choose(configuration, ids, sink, reason, every=every)
+    letters = anyio.run(lambda: _found(configuration, ids=ids or (), sink=sink, reason=reason))
+    if not letters:
+        err.print("no dead letter matches")
+        sys.exit(INCOMPLETE)
+    for line in _summary(letters):
+        out.print(line)
+    if not yes:
+        typer.confirm("Forget them for good?", abort=True, err=True)
+    gone = anyio.run(_discard, configuration, [letter.id for letter in letters])
+    out.print(f"{gone:,} dead letters are discarded")
+
+
+def _must_choose(
+    config: Config,
+    ids: list[int] | None,
+    sink: str | None,
+    reason: Reason | None,
+    *,
+    every: bool,
+) -> None:
+    if sink is not None and not ids:
+        known_sink(config, sink)
+    if not (ids or sink or reason or every):
+        raise typer.BadParameter("say which: ids, --sink, --reason or --all")
+
+
+async def _found(
+    config: Config,
+    *,
+    ids: Sequence[int] = (),
+    sink: str | None = None,
+    reason: Reason | None = None,
+    since: datetime | None = None,
+) -> list[DeadLetter]:
+    async with config.store.open(lock=False) as outbox:
+        found = outbox.dead_letters(sink=sink, reason=reason, since=since, ids=ids)
+        # What goes to a sink again is in the store: only a record's bytes and one letter are needed.
+        return [
+            replace(letter, body=b"") if letter.sink and len(ids) != 1 else letter
+            async for letter in found
+        ]
+
+
+async def _replay(
+    config: Config,
+    ids: Sequence[int],
+    *,
+    sink: str | None,
+    reason: Reason | None,
+    dry_run: bool,
+) -> bool:
+    """Return whether something was done, and everything that was asked for."""
+    letters = await _found(config, ids=ids, sink=sink, reason=reason)
+    if not letters:
+        err.print("no dead letter matches")
+        return False
+    if dry_run:
+        for line in _summary(letters):
+            out.print(f"{line} would be tried again")
+        return True
+    sent = [letter.id for letter in letters if letter.sink in config.sinks]
+    records = [letter for letter in letters if not letter.sink]
+    async with config.store.open(lock=False, write=True) as outbox:
+        if sent:
+            out.print(f"{await outbox.ask_letters(sent):,} dead letters are sent again")
+        read = [await _read_again(config, outbox, letter) for letter in records]
+        if sent or any(read):
+            said_later(config)
+    strange = len(letters) - len(sent) - len(records)
+    if strange:
+        err.print(f"{strange:,} dead letters stay: their sinks are not configured any more")
+    return all(read) and not strange
+
+
+async def _read_again(config: Config, outbox: Outbox, letter: DeadLetter) -> bool:
+    options = config.sources.get(letter.source)
+    if options is None:
+        err.print(f"{letter.id} stays: there is no source {shown(letter.source)} any more")
+        return False
+    async with options.open(name=letter.source) as source:
+        if not isinstance(source, Rereads):
+            err.print(f"{letter.id} stays: {shown(letter.source)} cannot read single records")
+            return False
+        record = source.decode(letter.body)
+    if isinstance(record, Unreadable):
+        err.print(f"{letter.id} stays: it still cannot be read: {shown(record.detail)}")
+        return False
+    try:
+        event = normalize(record, source=letter.source)
+    except Exception as error:  # noqa: BLE001  whatever a record does to a normalizer
+        err.print(f"{letter.id} stays: the normalizer failed: {shown(str(error))}")
+        return False
+    new = await outbox.adopt(letter.id, event)
+    said = "is read now, and goes to every sink" if new else "had been read again already"
+    out.print(f"{letter.id} {said}: event {event.event_id}")
+    return True
+
+
+async def _discard(config: Config, ids: list[int]) -> int:
+    async with config.store.open(lock=False, write=True) as outbox:
+        return await outbox.discard_letters(ids)
+
+
+def _summary(letters: Sequence[DeadLetter]) -> list[str]:
+    counts = Counter((letter.sink, letter.reason) for letter in letters)
+    return [
+        f"{count:,} of {shown(f'sink {sink}' if sink else 'no sink (records)')}: {reason}"
+        for (sink, reason), count in sorted(counts.items())
+    ]
+
+
+def _table(letters: Sequence[DeadLetter]) -> None:
+    if not letters:
+        out.print("no dead letters")
+        return
+    table = Table("id", "last seen", "sink", "reason", "tries", "event", "detail")
+    for letter in letters:
+        table.add_row(
+            str(letter.id),
+            f"{letter.last_seen_at:%Y-%m-%d %H:%M:%S}Z",
+            shown(letter.sink or f"({letter.source})"),
+            letter.reason + (" (again)" if letter.asked_at else ""),
+            str(letter.attempts),
+            letter.event_id,
+            shown(letter.detail),
+        )
+    out.print(table)
+
+
+def _row(letter: DeadLetter) -> dict[str, Any]:
+    return {name: getattr(letter, name) for name in COLUMNS}
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return value.isoformat(timespec="milliseconds") if isinstance(value, datetime) else str(value)
+
+
+def _body(letter: DeadLetter) -> dict[str, Any]:
+    """Return the original: JSON as it is, other text as text, anything else in base64."""
+    try:
+        msgspec.json.decode(letter.body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    else:
+        return {"original": msgspec.Raw(letter.body)}
+    try:
+        return {"original": letter.body.decode()}
+    except UnicodeDecodeError:
+        return {"original_base64": base64.b64encode(letter.body).decode()}
+
+
+def _readable(body: bytes) -> str:
+    with suppress(msgspec.DecodeError, RecursionError):
+        body = msgspec.json.format(body, indent=2)
+    return body.decode("utf-8", "backslashreplace")

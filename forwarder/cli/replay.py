@@ -1,0 +1,90 @@
+"""`replay`: stored events of a time range to one sink again."""
+
+import sys
+from typing import Annotated, Final
+
+import anyio
+import typer
+
+from forwarder.cli.events import Kinds, Since, Until, event_filter
+from forwarder.cli.terminal import INCOMPLETE, ConfigOption, err, loaded, out, shown
+from forwarder.config import Config
+from forwarder.model import EventFilter, Replay
+
+SinkName = Annotated[str, typer.Option("--sink", help="The sink's name in the configuration.")]
+LATER: Final = "no daemon runs: they are sent when it does (soteri-forwarder run)"
+
+
+def replay(
+    config: ConfigOption = None,
+    *,
+    sink: SinkName,
+    since: Since = None,
+    until: Until = None,
+    kind: Kinds = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be sent.")
+    ] = False,
+    cancel: Annotated[
+        bool, typer.Option("--cancel", help="Send the sink nothing again of what is left.")
+    ] = False,
+) -> None:
+    """Send stored events that a sink has taken already to it again, with the same event ids.
+
+    Says how many and from when. The daemon sends them in small batches between what is new, and
+    goes on after a restart; status shows how far it is. What the sink has not taken yet comes in
+    its turn anyway. Exits 1 where there is nothing to send.
+
+    Examples:
+
+      soteri-forwarder replay --sink splunk --since 2026-11-20 --until 2026-11-21 --dry-run
+
+      soteri-forwarder replay --sink splunk --since 24h --kind 'hook.*'
+
+      soteri-forwarder replay --sink splunk --cancel
+    """
+    if since is None and not cancel:
+        raise typer.BadParameter("say from when on", param_hint="--since")
+    wanted = event_filter(since, until, kind, None, None, None)
+    configuration = loaded(config)
+    known_sink(configuration, sink)
+    if cancel:
+        anyio.run(_cancel, configuration, sink)
+        return
+    plan = anyio.run(lambda: _replay(configuration, sink, wanted, dry_run=dry_run))
+    if not plan.events:
+        sys.exit(INCOMPLETE)
+
+
+def known_sink(config: Config, sink: str) -> None:
+    """Refuse a sink that is not configured, naming those that are."""
+    if sink not in config.sinks:
+        names = ", ".join(sorted(config.sinks))
+        raise typer.BadParameter(f'there is no sink "{sink}"; there are {names}')
+
+
+def said_later(config: Config) -> None:
+    """Say that nothing is sent before a daemon runs, where none does."""
+    if not config.store.in_use():
+        err.print(f"[yellow]note:[/] {LATER}")
+
+
+async def _replay(config: Config, sink: str, wanted: EventFilter, *, dry_run: bool) -> Replay:
+    async with config.store.open(lock=False, write=not dry_run) as outbox:
+        plan = await outbox.plan_replay(sink, wanted)
+        verb = "would be sent" if dry_run else "are sent"
+        if plan.oldest_at and plan.newest_at:
+            span = f"{plan.oldest_at:%Y-%m-%d %H:%M:%S}Z to {plan.newest_at:%Y-%m-%d %H:%M:%S}Z"
+            out.print(f"{plan.events:,} events from {span} {verb} to {shown(sink)} again")
+        else:
+            err.print(f"nothing that {shown(sink)} has taken is stored from then")
+        if plan.events and not dry_run:
+            await outbox.ask_replay(plan)
+            said_later(config)
+    return plan
+
+
+async def _cancel(config: Config, sink: str) -> None:
+    async with config.store.open(lock=False, write=True) as outbox:
+        left = await outbox.cancel_replays(sink)
+    out.print(f"{left:,} events are not sent to {shown(sink)} again")
