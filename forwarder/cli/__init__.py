@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from forwarder import __version__
-from forwarder.cli import config, dead_letters
+from forwarder.cli import config, dead_letters, formats
 from forwarder.cli.check import check
 from forwarder.cli.demo import demo
 from forwarder.cli.events import events
