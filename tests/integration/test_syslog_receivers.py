@@ -301,12 +301,16 @@ async def test_rsyslogd_restarted_in_the_middle_of_batches_over_tls_loses_nothin
 
 
 @pytest.mark.parametrize("via", ["tcp", "tls"])
-async def test_syslog_ng_restarted_in_the_middle_of_batches_loses_nothing(
-    tmp_path: Path, certificates, via
-):
+async def test_syslog_ng_restarted_between_batches_loses_nothing(tmp_path: Path, certificates, via):
+    """In the middle of one it may: what it has read lies in its memory, and dies with it."""
     with syslog_ng(tmp_path, via=via, certificates=certificates) as receiver:
         async with sink_for(receiver, certificates if via == "tls" else None) as sink:
-            await survive(sink, receiver, receiver.stop)
+            for number, batch in enumerate(BATCHES, start=1):
+                await send_until_taken(sink, [batch])
+                await written(receiver, number * len(batch))
+                await anyio.to_thread.run_sync(receiver.stop)
+                await anyio.to_thread.run_sync(receiver.start)
+        assert understood_ids(receiver) == EVERY_ID
 
 
 async def test_a_receiver_that_is_down_is_transient_and_then_takes_the_batch(tmp_path):
