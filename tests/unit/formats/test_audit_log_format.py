@@ -62,6 +62,22 @@ SIGMA = {
         "auditType.category": "Authentication",
         "auditType.action": "User login failed(SSH)",
     },
+    "7215374a-de4f-4b33-8ba5-70804c9251d3": {
+        "auditType.category": "Security",
+        "auditType.action": "Unauthorized access to a resource",
+    },
+    "b91e8d5e-0033-44fe-973f-b730316f23a1": {
+        "auditType.category": "Repositories",
+        "auditType.action": "Secret scanning exempt repository added",
+    },
+    "5259cbf2-0a75-48bf-b57a-c54d6fabaef3": {
+        "auditType.category": "Users and groups",
+        "auditType.action": [
+            "User permissions export failed",
+            "User permissions export started",
+            "User permissions exported",
+        ],
+    },
     "87cc6698-3e07-4ba2-9b43-a85a73e151e2": {
         "auditType.category": "Users and groups",
         "auditType.action": [

@@ -10,9 +10,11 @@ import msgspec
 import pytest
 
 from forwarder import chain
-from forwarder.formats.json import VERSION, JsonFormat
+from forwarder.formats import FORMATS
+from forwarder.formats.json import VERSION, JsonFormat, schema
 from forwarder.formats.raw import RawFormat
 from forwarder.model import Actor, AffectedObject, Attribute, Change, Event, Link
+from tests.receivers import cef
 
 PAGE = (Path(__file__).parents[3] / "docs" / "formats.md").read_text("utf-8")
 NESTED = {
@@ -77,6 +79,47 @@ def test_the_shell_command_checks_the_example(examples, tmp_path):
     (tmp_path / "audit.jsonl").write_bytes(compact(examples[0]) + b"\n")
     done = subprocess.run(["sh", "-c", commands], cwd=tmp_path, capture_output=True, check=True)
     assert done.stdout.decode().split()[0] == examples[0]["chain"]["digest"]
+
+
+def section(name: str) -> str:
+    found = re.search(rf"^## `{name}`(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
+    assert found, f"{name} has no section"
+    return found[1]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_has_a_section_with_what_it_makes_of_the_first_example(name, examples):
+    event = msgspec.json.decode(compact(examples[0]), type=Event)
+    line = FORMATS[name].encode(event)
+    language, example = re.findall(r"```(json|text)\n(.*?)\n```", section(name), re.DOTALL)[0]
+    if language == "json":
+        assert compact(json.loads(example)) == line
+    else:
+        assert example.encode() == line
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_is_in_the_overview(name):
+    assert re.search(rf"^\| {name} \| .* \| (yes|no) \|$", PAGE, re.MULTILINE)
+
+
+def test_the_overview_is_right_about_the_event_id(examples):
+    event = msgspec.json.decode(compact(examples[0]), type=Event)
+    for name, said in re.findall(r"^\| (\w+) \| .* \| (yes|no) \|$", PAGE, re.MULTILINE):
+        assert (event.event_id.encode() in FORMATS[name].encode(event)) == (said == "yes"), name
+
+
+def test_every_key_of_cef_is_described(examples):
+    event = msgspec.json.decode(compact(examples[0]), type=Event)
+    written = cef.parse(FORMATS["cef"].encode(event).decode())
+    named = re.findall(r"^\| ([\w, ]+?) \| ", section("cef"), re.MULTILINE)
+    described = {key for row in named for key in re.split(r", | or ", row)}
+    assert not {key for key in written.extension if not key.endswith("Label")} - described
+
+
+def test_the_schema_beside_the_page_is_the_one_that_the_command_prints():
+    committed = (Path(__file__).parents[3] / "docs" / "event.schema.json").read_text("utf-8")
+    assert json.loads(committed) == schema()
 
 
 def test_the_example_of_the_raw_format_is_the_original_of_the_first(examples):

@@ -4,8 +4,9 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 from hypothesis import given, settings
+from jsonschema import Draft202012Validator, FormatChecker
 
-from forwarder.formats.json import VERSION, JsonFormat
+from forwarder.formats.json import VERSION, JsonFormat, schema
 from forwarder.model import Event
 from tests.fakes.events import event, hostile_events
 
@@ -59,3 +60,43 @@ def test_an_event_that_says_nothing_still_has_every_field():
     full = event()
     fields = json.loads(JsonFormat().encode(bare)).keys()
     assert fields == json.loads(JsonFormat().encode(full)).keys()
+
+
+def validator() -> Draft202012Validator:
+    return Draft202012Validator(schema(), format_checker=FormatChecker())
+
+
+@hostile
+@given(drawn=hostile_events())
+def test_every_line_is_valid_by_the_published_schema(drawn):
+    written = json.loads(JsonFormat().encode(drawn))
+    assert [error.message for error in validator().iter_errors(written)] == []
+
+
+def test_the_schema_is_one_and_allows_what_a_later_release_adds():
+    Draft202012Validator.check_schema(schema())
+    written = json.loads(JsonFormat().encode(event()))
+    assert validator().is_valid({**written, "added_later": 1})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"version": 2},
+        {"event_id": "1"},
+        {"severity": "grave"},
+        {"objects": {}},
+        {"time": "2026-01-02T03:04:05"},
+        {"actor": "alice"},
+    ],
+)
+def test_the_schema_refuses_what_no_line_says(change):
+    written = json.loads(JsonFormat().encode(event()))
+    assert not validator().is_valid({**written, **change})
+
+
+@pytest.mark.parametrize("field", [name for name in schema()["properties"] if name != "chain"])
+def test_every_field_is_required_but_the_chain(field):
+    written = json.loads(JsonFormat().encode(event()))
+    del written[field]
+    assert not validator().is_valid(written)
