@@ -221,7 +221,7 @@ async def _found(
 ) -> list[DeadLetter]:
     async with config.store.open(lock=False) as outbox:
         found = outbox.dead_letters(sink=sink, reason=reason, since=since, ids=ids)
-        # What goes to a sink again is in the store: only a record's bytes and one letter are needed.
+        # Many are not held whole: what goes to a sink again is taken from the store.
         return [
             replace(letter, body=b"") if letter.sink and len(ids) != 1 else letter
             async for letter in found

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 import anyio
+import anyio.lowlevel
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -722,3 +723,249 @@ async def _round_trip(kind: str, folder: Path, hostile: Event) -> None:
         (letter,) = await letters(outbox)
         assert msgspec.json.decode(letter.body, type=Event) == kept
         assert letter.detail == hostile.action
+
+
+# -- dead letters, again
+
+
+async def buried(outbox: Outbox, count: int, *, sink: str = "splunk") -> list[int]:
+    """Store `count` events that the sink refuses; return the letters' ids."""
+    await outbox.append("bitbucket", events(count), MARK)
+    batch = await taken(outbox, sink, limit=count)
+    refused = tuple(Rejection(each.event_id, "refused", "no") for each in batch.events)
+    await outbox.settle(sink, batch, Receipt(refused))
+    return [letter.id for letter in await letters(outbox, sink)]
+
+
+async def again(outbox: Outbox, sink: str = "splunk", limit: int = 100) -> Batch:
+    batch = await outbox.read_replay(sink, limit=limit, max_bytes=ROOM)
+    assert batch is not None
+    return batch
+
+
+async def nothing_again(outbox: Outbox, sink: str = "splunk") -> bool:
+    return await outbox.read_replay(sink, limit=1, max_bytes=ROOM) is None
+
+
+async def test_letters_are_found_by_sink_reason_time_and_id(outbox: Outbox, clock: Clock) -> None:
+    first, second = await buried(outbox, 2)
+    clock.at += timedelta(hours=1)
+    await outbox.append("bitbucket", [], MARK, unreadable=[Unreadable(b"x", "?")])
+
+    async def found(**wanted: object) -> list[int]:
+        return [letter.id async for letter in outbox.dead_letters(**wanted)]  # type: ignore[arg-type]
+
+    (record,) = await found(sink="")
+    assert await found(sink="splunk") == [first, second]
+    assert await found(reason="unreadable") == [record]
+    assert await found(since=clock.at) == [record]
+    assert await found(since=TODAY) == [first, second, record]
+    assert await found(ids=[second, record, 999]) == [second, record]
+    assert await found(ids=[second, record], sink="splunk") == [second]
+
+
+async def test_letters_come_again_only_when_asked_for_and_go_when_delivered(
+    outbox: Outbox, clock: Clock
+) -> None:
+    first, second, third = await buried(outbox, 3)
+    assert await nothing_again(outbox)
+    assert await outbox.ask_letters([third, first, 999]) == 2
+    assert {each.id: each.asked_at for each in await letters(outbox)} == {
+        first: TODAY,
+        second: None,
+        third: TODAY,
+    }
+    batch = await again(outbox)
+    assert ids(batch) == [event(1).event_id, event(3).event_id]
+    assert (batch.replay, batch.part(1, 2).replay) == (0, 0)
+    assert len(await again(outbox, limit=1)) == 1
+    assert await nothing_again(outbox, "another")
+    before = await outbox.backlog("splunk")
+    await outbox.settle("splunk", batch, Receipt(memo={"length": 5}))
+    assert [letter.id for letter in await letters(outbox)] == [second]
+    assert await outbox.memory("splunk").load() == {"length": 5}
+    assert await outbox.backlog("splunk") == before
+    assert await nothing_again(outbox)
+
+
+async def test_a_letter_that_is_refused_again_stays_and_is_asked_for_no_more(
+    outbox: Outbox, clock: Clock
+) -> None:
+    (letter,) = await buried(outbox, 1)
+    await outbox.ask_letters([letter])
+    clock.at += timedelta(hours=1)
+    refused = Rejection(event(1).event_id, "too_old", "older now")
+    await outbox.settle("splunk", await again(outbox), Receipt((refused,)), attempts=3)
+    (found,) = await letters(outbox)
+    assert (found.id, found.reason, found.detail, found.attempts) == (
+        letter,
+        "too_old",
+        "older now",
+        4,
+    )
+    assert (found.first_seen_at, found.last_seen_at, found.asked_at) == (TODAY, clock.at, None)
+    assert await nothing_again(outbox)
+
+
+async def test_letters_that_are_settled_twice_or_discarded_meanwhile_change_nothing(
+    outbox: Outbox,
+) -> None:
+    await outbox.ask_letters(await buried(outbox, 1))
+    batch = await again(outbox)
+    assert await outbox.discard_letters(batch.positions) == 1
+    await outbox.settle("splunk", batch, Receipt(memo={"length": 5}))
+    assert await outbox.memory("splunk").load() == {}
+    assert await letters(outbox) == []
+
+
+async def test_a_discarded_letter_is_gone_and_its_id_never_comes_again(outbox: Outbox) -> None:
+    first, second = await buried(outbox, 2)
+    assert await outbox.discard_letters([second, 999]) == 1
+    assert [letter.id for letter in await letters(outbox)] == [first]
+    await outbox.append("bitbucket", [], MARK, unreadable=[Unreadable(b"x", "?")])
+    assert all(letter.id != second for letter in await letters(outbox))
+    assert await outbox.count_dead_letters() == {("splunk", "refused"): 1, ("", "unreadable"): 1}
+
+
+async def test_a_record_that_can_be_read_now_becomes_an_event_for_every_sink(
+    outbox: Outbox,
+) -> None:
+    await outbox.append("bitbucket", events(1), MARK, unreadable=[Unreadable(b"x", "?")])
+    await settle_all(outbox, "splunk")
+    (letter,) = await letters(outbox)
+    assert await outbox.ask_letters([letter.id]) == 0
+    assert await outbox.adopt(letter.id, event(2)) == 1
+    assert await letters(outbox) == []
+    assert ids(await taken(outbox, "splunk")) == [event(2).event_id]
+    assert await outbox.checkpoint("bitbucket") == MARK
+    assert await outbox.adopt(letter.id, event(2)) == 0
+
+
+# -- replays
+
+
+async def test_a_plan_holds_what_the_sink_has_settled_and_nothing_else(outbox: Outbox) -> None:
+    await outbox.append("bitbucket", events(5), MARK)
+    await outbox.settle("splunk", await taken(outbox, "splunk", limit=3), Receipt())
+    plan = await outbox.plan_replay("splunk", EventFilter(since=event(2).occurred_at))
+    assert (plan.id, plan.sink, plan.events) == (0, "splunk", 2)
+    assert (plan.oldest_at, plan.newest_at) == (event(2).occurred_at, event(3).occurred_at)
+    nothing = await outbox.plan_replay("file", EVERYTHING)
+    assert (nothing.events, nothing.oldest_at) == (0, None)
+    assert await outbox.ask_replay(nothing) == 0
+    assert await nothing_again(outbox)
+
+
+async def test_a_replay_sends_all_it_holds_once_and_moves_no_position(outbox: Outbox) -> None:
+    await outbox.append("bitbucket", [*events(5), event(6, kind="other")], MARK)
+    await outbox.settle("splunk", await taken(outbox, "splunk", limit=6), Receipt())
+    await outbox.append("bitbucket", events(1, first=7), MARK)
+    wanted = EventFilter(since=event(2).occurred_at, kinds=("hook.*",))
+    replay = await outbox.ask_replay(await outbox.plan_replay("splunk", wanted))
+    assert replay
+    sent = []
+    while batch := await outbox.read_replay("splunk", limit=3, max_bytes=ROOM):
+        assert batch.replay == replay
+        assert batch == await again(outbox, limit=3)
+        sent += ids(batch)
+        await outbox.settle("splunk", batch, Receipt(memo={"sent": len(sent)}))
+        await outbox.settle("splunk", batch, Receipt(memo={"sent": -1}))
+        sink = (await outbox.status()).sinks["splunk"]
+        assert sink.replay_left == max(4 - len(sent), 0)
+        assert sink.replay_events == (4 if len(sent) < 4 else 0)
+    assert sent == [each.event_id for each in events(4, first=2)]
+    assert await outbox.memory("splunk").load() == {"sent": 4}
+    assert (await outbox.backlog("splunk")).events == 1
+    assert (await outbox.status()).sinks["splunk"].settled == 6
+
+
+async def test_what_is_refused_in_a_replay_becomes_a_dead_letter(outbox: Outbox) -> None:
+    await outbox.append("bitbucket", events(2), MARK)
+    await settle_all(outbox, "splunk")
+    await outbox.ask_replay(await outbox.plan_replay("splunk", EVERYTHING))
+    refused = Rejection(event(2).event_id, "too_old", "14 days")
+    await outbox.settle("splunk", await again(outbox), Receipt((refused,)))
+    assert [letter.event_id for letter in await letters(outbox)] == [event(2).event_id]
+    assert await nothing_again(outbox)
+
+
+async def test_what_is_to_be_sent_again_is_not_forgotten_before(outbox: Outbox) -> None:
+    await outbox.append("bitbucket", events(4), MARK)
+    await settle_all(outbox, "splunk")
+    wanted = EventFilter(since=event(2).occurred_at)
+    await outbox.ask_replay(await outbox.plan_replay("splunk", wanted))
+    later = TODAY + timedelta(days=1)
+    assert await outbox.prune(stored_before=later, sinks=["file"]) == 0
+    assert await outbox.prune(stored_before=later, sinks=["splunk"]) == 1
+    await outbox.settle("splunk", await again(outbox, limit=2), Receipt())
+    assert await outbox.prune(stored_before=later, sinks=["splunk"]) == 2
+    assert ids(await again(outbox)) == [event(4).event_id]
+
+
+async def test_a_replay_whose_events_were_forgotten_before_it_was_asked_for_ends(
+    outbox: Outbox,
+) -> None:
+    await outbox.append("bitbucket", events(3), MARK)
+    await settle_all(outbox, "splunk")
+    plan = await outbox.plan_replay("splunk", EVERYTHING)
+    await outbox.prune(stored_before=TODAY + timedelta(days=1), sinks=["splunk"])
+    await outbox.ask_replay(plan)
+    assert await nothing_again(outbox)
+    assert (await outbox.status()).sinks["splunk"].replay_left == 0
+
+
+async def test_dead_letters_come_before_replays_and_all_can_be_called_off(outbox: Outbox) -> None:
+    await outbox.ask_letters(await buried(outbox, 1))
+    await outbox.append("bitbucket", events(2, first=2), MARK)
+    await settle_all(outbox, "splunk")
+    await outbox.ask_replay(await outbox.plan_replay("splunk", EventFilter()))
+    sink = (await outbox.status()).sinks["splunk"]
+    assert (sink.replay_events, sink.replay_left) == (4, 4)
+    assert (await again(outbox)).replay == 0
+    assert await outbox.cancel_replays("file") == 0
+    assert await outbox.cancel_replays("splunk") == 4
+    assert await nothing_again(outbox)
+    assert len(await letters(outbox)) == 1
+
+
+async def test_waiting_ends_when_something_is_to_be_sent_again(outbox: Outbox) -> None:
+    (letter,) = await buried(outbox, 1)
+    await _ends_by(outbox, lambda: outbox.ask_letters([letter]))
+    await outbox.settle("splunk", await again(outbox), Receipt())
+    plan = await outbox.plan_replay("splunk", EVERYTHING)
+    await _ends_by(outbox, lambda: outbox.ask_replay(plan))
+
+
+async def _ends_by(outbox: Outbox, act: Callable[[], Awaitable[object]]) -> None:
+    """Have a sink wait, act, and return once it waits no more."""
+    assert await _waits_through(outbox, anyio.lowlevel.checkpoint)
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(outbox.wait, "splunk")
+            await anyio.lowlevel.checkpoint()
+            await act()
+
+
+# -- room
+
+
+async def test_the_room_says_what_is_used_of_how_much(outbox: Outbox) -> None:
+    before = await outbox.room()
+    await outbox.append("bitbucket", events(1000), MARK)
+    room = await outbox.room()
+    assert before.used + 900_000 < room.used == await outbox.size()
+    assert 0 < room.used < room.limit
+    assert room.share == room.used / room.limit
+
+
+async def test_the_status_says_how_much_is_stored_and_how_fast_it_came(
+    outbox: Outbox, clock: Clock
+) -> None:
+    await outbox.append("bitbucket", events(300), MARK)
+    clock.at += timedelta(seconds=100)
+    status = await outbox.status()
+    assert (status.events, status.rate) == (300, 3.0)
+    await settle_all(outbox, "splunk")
+    await outbox.prune(stored_before=clock.at, sinks=["splunk"])
+    status = await outbox.status()
+    assert (status.events, status.rate) == (0, 0.0)
