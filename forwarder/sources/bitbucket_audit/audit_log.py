@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from forwarder.errors import TransientError
+from forwarder.errors import AccessError, TransientError
 from forwarder.model import Record, Unreadable
 from forwarder.sources.bitbucket_audit import identity, instants, wire
 from forwarder.sources.bitbucket_audit.client import (
@@ -104,6 +104,18 @@ class AuditLog:
         """
         await self._newest(Window(start, end))
         return self._selection.licensed
+
+    async def readable(self, affected: str, ms: int) -> bool:
+        """Ask for one row of a value of `affectedObject`; return whether we may.
+
+        Raises:
+            TransientError: as `read`.
+        """
+        try:
+            await self._ask(Window(ms, ms), affected, cursor=None, limit=1)
+        except AccessError:
+            return False
+        return True
 
     async def _newest(self, window: Window) -> int | None:
         found = []

@@ -109,18 +109,6 @@ class Client:
         """
         return str((await self.object(_PROPERTIES)).get("version", "of unknown version"))
 
-    async def id_of(self, path: str, *, what: str) -> str:
-        """Return the id of the project or repository at `path` below ``/rest/api/latest``.
-
-        Raises:
-            AccessError: there is no such thing, or we may not see it; `what` names it.
-            TransientError: as `events`.
-        """
-        found = await self.object(f"/rest/api/latest{path}", missing=what)
-        if not isinstance(found.get("id"), int):
-            raise AccessError(f"{self._where}: {what} has no id", remedy="check the url")
-        return str(found["id"])
-
     async def object(self, path: str, *, missing: str = "") -> dict[str, Any]:
         """Return the JSON object at `path`.
 

@@ -1,6 +1,7 @@
 """Where the source stands, and how the outbox keeps it. Pure."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -15,13 +16,15 @@ class Position:
     `mark` is the high-water mark. `resume` is where the next poll begins: what lies before was
     read when it was at least `overlap` old, so a poll that is cut short does not repeat the
     whole overlap. `rescanned` is the mark that the last complete deep re-read began from.
-    Nothing before `floor` is ever wanted.
+    Nothing before `floor` is ever wanted. `ids` are those of the projects and repositories asked
+    for, by the names that the configuration gives them.
     """
 
     mark: int
     resume: int
     rescanned: int
     floor: int = instants.EARLIEST
+    ids: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, *, overlap: int) -> "Position":
@@ -37,6 +40,7 @@ class Position:
             resume=kept("resume_at", mark - overlap),
             rescanned=kept("rescanned_at", mark),
             floor=kept("start_at", instants.EARLIEST),
+            ids=checkpoint.extra.get("ids", {}),
         )
 
     def checkpoint(self) -> Checkpoint:
@@ -47,6 +51,8 @@ class Position:
         }
         if self.floor > instants.EARLIEST:
             extra["start_at"] = instants.written(self.floor)
+        if self.ids:
+            extra["ids"] = dict(self.ids)
         return Checkpoint(self.at, extra)
 
     def floored(self, ms: int) -> "Position":

@@ -1,6 +1,6 @@
 """The source itself: what to read when, and where that leaves it."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -8,13 +8,14 @@ from typing import Literal
 
 import structlog
 
+from forwarder.errors import AccessError
 from forwarder.model import Checkpoint, Page, Record, Unreadable
 from forwarder.sources.bitbucket_audit import instants
 from forwarder.sources.bitbucket_audit.audit_log import AuditLog, Stretch
 from forwarder.sources.bitbucket_audit.client import Client
 from forwarder.sources.bitbucket_audit.clock import JITTER
 from forwarder.sources.bitbucket_audit.position import Position
-from forwarder.sources.bitbucket_audit.scope import Scope
+from forwarder.sources.bitbucket_audit.scope import Scope, Watch
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
@@ -50,7 +51,7 @@ class BitbucketAudit:
     ) -> None:
         self._client = client
         self._log = audit_log
-        self._scope = scope
+        self._watch = Watch(scope)
         self._start_at = start_at
         self._rereads = rereads
         self._rows_a_day = rows_a_day
@@ -59,15 +60,25 @@ class BitbucketAudit:
     async def poll(self, after: Checkpoint | None) -> AsyncGenerator[Page, None]:
         """Yield what came after `after`, window by window, and a last page that moves the mark.
 
-        See `interfaces.Source.poll`.
+        See `interfaces.Source.poll`. Refused access has all names looked up again.
         """
-        await self._prepare()
+        try:
+            async with aclosing(self._poll(after)) as pages:
+                async for page in pages:
+                    yield page
+        except AccessError:
+            self._watch.expire()
+            raise
+
+    async def _poll(self, after: Checkpoint | None) -> AsyncGenerator[Page, None]:
+        stored = Position.of(after, overlap=self._rereads.overlap) if after else None
+        await self._prepare(stored.ids if stored else {})
         past, reached = self._client.clock.now()
-        if after is None:
+        if stored is None:
             position = await self._beginning(past)
             yield Page((), position.checkpoint())
         else:
-            position = Position.of(after, overlap=self._rereads.overlap)
+            position = replace(stored, ids=self._watch.ids)
         overlap = self._rereads.overlap
         moved_back = past < position.mark - JITTER
         position = position.floored(past - overlap if moved_back else past)
@@ -85,6 +96,7 @@ class BitbucketAudit:
                     mark = max(earliest_mark, min(stretch.window.end, past))
                 resume = min(stretch.window.end, past - overlap)
                 position = replace(position, mark=mark, resume=resume)
+                self._watch.heard(stretch.records)
                 yield _page(stretch, position)
         if moved_back:
             log.warning("clock.moved_back", mark=position.at)
@@ -105,12 +117,12 @@ class BitbucketAudit:
 
     async def _beginning(self, past: int) -> Position:
         if self._start_at == "now":
-            return Position(mark=past, resume=past, rescanned=past, floor=past)
+            return Position(past, past, past, floor=past, ids=self._watch.ids)
         floor = instants.EARLIEST
         if isinstance(self._start_at, datetime):
             floor = min(instants.millis(self._start_at), past)
         start = await self._log.oldest(floor, past)
-        return Position(mark=start, resume=start, rescanned=past, floor=floor)
+        return Position(start, start, past, floor=floor, ids=self._watch.ids)
 
     async def read(
         self, since: datetime | None, until: datetime | None
@@ -145,6 +157,7 @@ class BitbucketAudit:
         Writes one row into the audit log for each question that a poll takes.
         """
         self._version = ""
+        self._watch.expire()
         await self._prepare()
         past, reached = self._client.clock.now()
         filtered = await self._log.filtered(past - self._rereads.window, reached)
@@ -158,16 +171,22 @@ class BitbucketAudit:
             if ahead is None
             else f"its clock is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} ours",
             f"polling writes at least {self._rows_a_day:,} rows a day into the audit log",
+            *(f"{name} is not found, {then}" for name, then in self._watch.missing.items()),
         ]
         return "; ".join(found)
 
-    async def _prepare(self) -> None:
-        """Learn, once, the server's time, our own name, and the ids of what is to be read."""
-        if self._version:
-            return
-        version = await self._client.version()
-        self._log.questions = await self._scope.questions(self._client)
-        self._version = version
+    async def _prepare(self, ids: Mapping[str, str] | None = None) -> None:
+        """Learn the server's time and our own name, and each hour the ids of what is to be read.
+
+        `ids` are those that were stored.
+        """
+        if not self._version:
+            self._version = await self._client.version()
+        now, _ = self._client.clock.now()
+        if self._watch.due(now):
+            self._log.questions = await self._watch.questions(
+                self._client, lambda asked: self._log.readable(asked, now), ids or {}, now
+            )
 
 
 def _page(stretch: Stretch, position: Position) -> Page:
