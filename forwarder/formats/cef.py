@@ -25,8 +25,6 @@ _SEVERITIES: Final[dict[Severity, int]] = {
     "high": 8,
     "critical": 10,
 }
-_HEADER: Final = str.maketrans({"\\": "\\\\", "|": "\\|", "\n": " ", "\r": " ", "\0": " "})
-_VALUE: Final = str.maketrans({"\\": "\\\\", "=": "\\=", "\n": "\\n", "\r": "\\r", "\0": " "})
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _encode: Final = msgspec.json.Encoder().encode
@@ -46,15 +44,24 @@ class CefFormat:
                 maker.vendor,
                 maker.name,
                 VERSION,
-                event.kind.translate(_HEADER),
-                (event.action or event.kind).translate(_HEADER),
+                _header(event.kind),
+                _header(event.action or event.kind),
                 str(_SEVERITIES[event.severity]),
             )
         )
-        pairs = " ".join(
-            f"{key}={value.translate(_VALUE)}" for key, value in _extension(event) if value
-        )
+        pairs = " ".join(f"{key}={_value(value)}" for key, value in _extension(event) if value)
         return f"{header}|{pairs}".encode()
+
+
+# Replacing five times what is mostly not there takes a third of the time of one translate().
+def _header(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("|", "\\|")
+    return escaped.replace("\n", " ").replace("\r", " ").replace("\0", " ")
+
+
+def _value(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("=", "\\=")
+    return escaped.replace("\n", "\\n").replace("\r", "\\r").replace("\0", " ")
 
 
 def _extension(event: Event) -> list[tuple[str, str | None]]:

@@ -23,8 +23,6 @@ _SEVERITIES: Final[dict[Severity, int]] = {
     "high": 8,
     "critical": 10,
 }
-_HEADER: Final = str.maketrans("|\t\n\r\0^", "      ")
-_VALUE: Final = str.maketrans("\t\n\r\0", "    ")
 # Java's SimpleDateFormat, whose Z is an offset such as +0000.
 _TIME_FORMAT: Final = "yyyy-MM-dd'T'HH:mm:ss.SSSZ"
 _encode: Final = msgspec.json.Encoder().encode
@@ -38,11 +36,13 @@ class LeefFormat:
     def encode(self, event: Event) -> bytes:
         """Return the line; what the event does not say is left out."""
         maker = product(event)
-        kind = event.kind.translate(_HEADER)
-        pairs = "\t".join(
-            f"{key}={value.translate(_VALUE)}" for key, value in _attributes(event) if value
-        )
+        kind = _value(event.kind).replace("|", " ")
+        pairs = "\t".join(f"{key}={_value(value)}" for key, value in _attributes(event) if value)
         return f"LEEF:2.0|{maker.vendor}|{maker.name}|{VERSION}|{kind}|x09|{pairs}".encode()
+
+
+def _value(text: str) -> str:
+    return text.replace("\t", " ").replace("\n", " ").replace("\r", " ").replace("\0", " ")
 
 
 def _attributes(event: Event) -> list[tuple[str, str | None]]:
