@@ -13,10 +13,11 @@ import pytest
 from forwarder.errors import AccessError, ForwarderError, TransientError
 from forwarder.formats import FORMATS
 from forwarder.interfaces import Sink
-from forwarder.model import Batch
+from forwarder.model import Attribute, Batch
 from forwarder.sinks.syslog import SyslogConfig
 from tests.fakes.events import batch, event, ids, numbered
 from tests.fakes.memory import FakeMemory
+from tests.receivers import cef, leef
 from tests.receivers.certificates import Certificates, make_certificates
 from tests.receivers.rfc5424 import parse
 from tests.receivers.rsyslog import Driver, Rsyslog, rsyslogd
@@ -325,3 +326,37 @@ async def test_a_receiver_that_is_down_is_transient_and_then_takes_the_batch(tmp
             await sink.send(numbered(5))
         await written(receiver, 5)
         assert understood_ids(receiver) == ids(numbered(5))
+
+
+# --- formats --------------------------------------------------------------------------------------
+
+
+def tabs_restored(message: str) -> str:
+    """Undo what rsyslog does to tabs unless parser.escapeControlCharacterTab is off."""
+    return message.replace("#011", "\t")
+
+
+@pytest.mark.parametrize("name", FORMATS)
+async def test_rsyslogd_gives_on_every_format_as_it_was_sent(tmp_path, name):
+    sent = numbered(20)
+    with rsyslogd(tmp_path) as receiver:
+        async with sink_for(receiver, format=name) as sink:
+            await sink.send(sent)
+        await written(receiver, 20)
+        messages = [one["msg"] for one in receiver.messages()]
+    assert [tabs_restored(one) for one in messages] == [
+        FORMATS[name].encode(one).decode() for one in sent.events
+    ]
+
+
+@pytest.mark.parametrize(("name", "read"), [("cef", cef.parse), ("leef", leef.parse)])
+async def test_rsyslogd_gets_what_is_too_large_as_valid_cef_and_leef(tmp_path, name, read):
+    large = event(attributes=tuple(Attribute(name=f"a{n}", value="|=\\\n" * 900) for n in range(9)))
+    with rsyslogd(tmp_path) as receiver:
+        async with sink_for(receiver, format=name) as sink:
+            await sink.send(batch(large))
+        await written(receiver, 1)
+        (message,) = (one["msg"] for one in receiver.messages())
+    parsed = read(tabs_restored(message))
+    pairs = parsed.extension if name == "cef" else parsed.attributes
+    assert (pairs["shortened"], pairs["event_id"]) == ("true", large.event_id)
