@@ -164,7 +164,8 @@ class CloudWatch:
 
     `keys` are the known credentials (id: secret), `denied` the operations that the role may not
     call, `refused` texts that no message may hold, `script` faults for the next requests, `fault`
-    one for all of them, `largest` the limit of one event, `ahead` how far its clock is from ours.
+    one for all of them, `largest` the limit of one event, `ahead` how far its clock is from ours,
+    `page` how many events FilterLogEvents answers at once.
     """
 
     def __init__(self, url: str, moto: str) -> None:
@@ -178,7 +179,9 @@ class CloudWatch:
         self.ahead = timedelta()
         self.calls: list[Call] = []
         self.retentions: dict[str, int] = {}
-        self._moto = httpx.Client(base_url=moto, timeout=30, trust_env=False)
+        self.page = 10_000
+        self._tokens: dict[str, tuple[dict[str, Any], int]] = {}
+        self._moto = httpx.Client(base_url=moto, timeout=30, trust_env=False, verify=False)
 
     def close(self) -> None:
         self._moto.close()
@@ -247,6 +250,8 @@ class CloudWatch:
             self.retentions[group] = members["retentionInDays"]
         if operation == "PutLogEvents":
             return self._put(members)
+        if operation == "FilterLogEvents":
+            return self._filter(members)
         return self.ask_moto(operation, **members)
 
     def _put(self, members: dict[str, Any]) -> dict[str, Any]:
@@ -269,6 +274,50 @@ class CloudWatch:
             answer["rejectedLogEventsInfo"] = info
         if not taken:  # as seen in the wild: aws-greengrass-log-manager, pull request 68
             answer.pop("nextSequenceToken", None)
+        return answer
+
+    def _filter(self, members: dict[str, Any]) -> dict[str, Any]:
+        """Answer page by page, as AWS does: an empty page can have a token, and others follow."""
+        known = {"logGroupName", "logStreamNames", "startTime", "endTime", "nextToken", "limit"}
+        if strange := members.keys() - known:
+            raise invalid(min(strange), "", "Member is not known to this check")
+        names = members.get("logStreamNames")
+        if names is not None and not 1 <= len(names) <= 100:
+            raise invalid("logStreamNames", names, "Member must have length from 1 to 100")
+        for name in names or ():
+            check_stream(name)
+        start, end = members.get("startTime", 0), members.get("endTime", 2**53)
+        if type(start) is not int or type(end) is not int or not 0 <= start <= end:
+            raise invalid("startTime", start, "Member must be 0 or more, and endTime not less")
+        query = {name: members[name] for name in known - {"nextToken"} if name in members}
+        token = members.get("nextToken")
+        if token is None:
+            place = -1
+        elif token in self._tokens and self._tokens[token][0] == query:
+            place = self._tokens[token][1]
+        else:
+            raise AwsError("InvalidParameterException", "The specified nextToken is invalid.")
+        group = members["logGroupName"]
+        self.ask_moto("FilterLogEvents", logGroupName=group, logStreamNames=names or [], limit=1)
+        found = [
+            {
+                "eventId": f"{number:056}",
+                "logStreamName": name,
+                "timestamp": each.timestamp,
+                "ingestionTime": self.now,
+                "message": each.message,
+            }
+            for name in names or ()
+            for number, each in enumerate(self.held(group, name))
+            if start <= each.timestamp <= end
+        ]
+        events = found[place : place + self.page] if place >= 0 else []
+        following = place + self.page if place >= 0 else 0
+        answer: dict[str, Any] = {"events": events, "searchedLogStreams": []}
+        if following < len(found):
+            token = f"token-{len(self._tokens)}"
+            self._tokens[token] = (query, following)
+            answer["nextToken"] = token
         return answer
 
     def _shift(self) -> int:
@@ -398,7 +447,7 @@ _started: list["subprocess.Popen[bytes]"] = []
 def cloudwatch() -> Iterator[CloudWatch]:
     """Yield an empty CloudWatch Logs, listening on a port of its own."""
     moto = _moto()
-    httpx.post(f"{moto}/moto-api/reset", timeout=30, trust_env=False).raise_for_status()
+    httpx.post(f"{moto}/moto-api/reset", timeout=30, trust_env=False, verify=False).raise_for_status()
     conversation = type("Conversation", (_Conversation,), {})
     server = _Server(("127.0.0.1", 0), conversation)
     receiver = CloudWatch(f"http://127.0.0.1:{server.server_address[1]}", moto)

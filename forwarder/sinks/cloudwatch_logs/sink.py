@@ -1,7 +1,8 @@
 """The sink: events to puts, and what came of the puts to a receipt."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Final, Literal
 
 import structlog
@@ -10,6 +11,7 @@ from anyio import to_thread
 from forwarder.errors import PermanentError, Reason
 from forwarder.interfaces import Format
 from forwarder.model import Batch, Event, Receipt, Rejection
+from forwarder.sinks.cloudwatch_logs.asking import event_ids
 from forwarder.sinks.cloudwatch_logs.packing import Entry, milliseconds, pack, rejected
 from forwarder.sinks.cloudwatch_logs.stream import LogStream
 
@@ -84,6 +86,11 @@ class CloudWatchLogsSink:
         """
         await self._put([Entry("", 1, _PROBE, len(_PROBE))])
         return f"{self._stream} takes events"
+
+    def holds(self, since: datetime, until: datetime) -> AsyncIterator[str]:
+        """Yield the ids of the stream's events, as `interfaces.Asks` says."""
+        restamped = self._now() if self._stale == "restamp" else None
+        return event_ids(self._stream, since, until, restamped_until=restamped)
 
     def _unsent(self, event: Event, size: int) -> Rejection:
         if not size:

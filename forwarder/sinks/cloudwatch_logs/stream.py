@@ -91,6 +91,36 @@ class LogStream:
             self.close()
             raise
 
+    def held(self, start: int, end: int, token: str) -> tuple[list[bytes], str]:
+        """Return some messages of the epoch milliseconds from `start` to `end` (inclusive).
+
+        And the token that goes on where they end, which is empty at the last ones; `token` is
+        the one of the call before, or empty. A stream that is not there holds nothing.
+
+        Raises:
+            TransientError, AccessError, PermanentError: as `put`.
+        """
+        more = {"nextToken": token} if token else {}
+        try:
+            answer, code = self._call_group(
+                "filter_log_events",
+                _MISSING,
+                logStreamNames=[self._place.log_stream],
+                startTime=start,
+                endTime=end,
+                **more,
+            )
+        except AccessError:
+            self.close()
+            raise
+        if not code and "events" not in answer:
+            raise AccessError(
+                f"{self}: the answer is not CloudWatch Logs'",
+                remedy="check endpoint_url and the proxy: something else answers there",
+            )
+        messages = [each["message"].encode() for each in answer.get("events", ())]
+        return messages, answer.get("nextToken", "")
+
     def _put(self, entries: Sequence[Entry]) -> Mapping[str, int]:
         events = [{"timestamp": entry.timestamp, "message": entry.message} for entry in entries]
         answer, code = self._call_stream("put_log_events", _MISSING, _DOUBLE, logEvents=events)

@@ -5,9 +5,12 @@ is known again. The file is the forwarder's own: what others add to it while the
 stopped cannot be told from an unfinished write and is cut off at the next start.
 """
 
-from collections.abc import AsyncIterator
+import zlib
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from threading import Event as Flag
 from typing import Annotated, Any, Final, Literal
@@ -21,9 +24,12 @@ from forwarder.interfaces import Format, Memory
 from forwarder.model import Batch, Receipt, Rejection
 from forwarder.options import Duration, Options, SinkOptions, Size, as_written
 from forwarder.sinks.file.appender import Appender
+from forwarder.sinks.file.failures import named_failures
 from forwarder.sinks.file.place import Place
+from forwarder.sinks.file.reading import event_ids
 from forwarder.sinks.file.rotation import tidy
 
+_IDS_AT_ONCE: Final = 10_000
 _TRIES: Final = 5
 """Two places to save are ordinary (a first file, then a rotation); more mean company."""
 
@@ -143,6 +149,13 @@ class FileSink:
         """Return one line about file, size and room, having made nothing."""
         return await run_sync(self._appender.probe)
 
+    async def holds(self, since: datetime, until: datetime) -> AsyncIterator[str]:
+        """Yield the ids of the file's lines, rotated and compressed parts included."""
+        found = event_ids(self._appender.path, since, until)
+        while ids := await run_sync(_some, found, self._appender.path):
+            for event_id in ids:
+                yield event_id
+
     def reopen(self) -> None:
         """Open the path afresh with the next batch (SIGHUP, after logrotate's rename)."""
         self._appender.reopen()
@@ -187,3 +200,12 @@ class FileSink:
             self._background.submit(
                 tidy, self._appender.path, stopping=self._stopping.is_set, **options
             )
+
+
+def _some(found: Iterator[str], path: Path) -> list[str]:
+    """Return the next of `found`, some at a time, so that a thread is not held for long."""
+    with named_failures(path):
+        try:
+            return list(islice(found, _IDS_AT_ONCE))
+        except (EOFError, zlib.error) as error:
+            raise TransientError(f"{path}: a compressed part cannot be read: {error}") from error

@@ -4,14 +4,13 @@ import gzip
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from io import BufferedIOBase, BufferedReader
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from forwarder.errors import PermanentError
+from forwarder.event_ids import Span
 from forwarder.sinks.file.rotation import parts
 
 LONGEST: Final = 64 * 1024**2
@@ -33,14 +32,6 @@ class Part:
     is_current: bool
 
 
-class _Head(msgspec.Struct):
-    event_id: str = ""
-    at: datetime | None = msgspec.field(default=None, name="time")
-
-
-_decode: Final = msgspec.json.Decoder(_Head).decode
-
-
 def opened(path: Path) -> Iterator[Part]:
     """Yield every part of `path`, oldest first, and then `path` itself; each is closed after use.
 
@@ -49,6 +40,8 @@ def opened(path: Path) -> Iterator[Part]:
     Raises:
         OSError: a file or the folder cannot be read.
     """
+    if not path.parent.is_dir():  # nothing was ever written
+        return
     last = 0
     while True:
         while later := [each for each in parts(path) if each[0] > last]:
@@ -86,26 +79,22 @@ def event_ids(path: Path, since: datetime, until: datetime) -> Iterator[str]:
 
     Raises:
         PermanentError: the lines carry no event ids.
-        OSError, EOFError: a file cannot be read.
+        OSError, EOFError, zlib.error: a file cannot be read.
     """
-    strange = known = 0
+    span = Span(since, until)
+    lines = 0
+    has_ids = False
     for part in opened(path):
-        written = datetime.fromtimestamp(part.path.stat().st_mtime, since.tzinfo)
+        written = datetime.fromtimestamp(part.path.stat().st_mtime, UTC)
         if written + _CLOCKS < since:
             continue
         while line := part.lines.readline(LONGEST):
-            try:
-                head = _decode(line)
-            except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
-                head = _Head()
-            if not head.event_id or head.at is None:
-                strange += line.endswith(b"\n")  # the last one may be under way
-                continue
-            known += 1
-            if since <= head.at < until:
-                yield head.event_id
-    if strange and not known:
+            lines += 1
+            if event_id := span.of(line):
+                yield event_id
+            has_ids = has_ids or span.any(line)
+    if lines and not has_ids:
         raise PermanentError(
             f"{path}: its lines carry no event ids",
-            remedy='only a file with format = "json" can be asked what it holds',
+            remedy="write them in a format that does, such as json",
         )

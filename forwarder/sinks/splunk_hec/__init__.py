@@ -1,7 +1,7 @@
 """The sink `splunk_hec`: Splunk's HTTP Event Collector, without loss also where its indexers crash.
 
 `envelope` frames an event, `codes` reads the answers, `collector` speaks HTTP, `progress` knows
-what of a batch has arrived, and `sink` joins them.
+what of a batch has arrived, and `sink` joins them. `management` asks what was indexed.
 """
 
 from collections.abc import AsyncIterator
@@ -24,6 +24,7 @@ from forwarder.options import (
 )
 from forwarder.sinks.splunk_hec.collector import Collector, SplunkToken
 from forwarder.sinks.splunk_hec.envelope import Envelope
+from forwarder.sinks.splunk_hec.management import Management, ManagementOptions
 from forwarder.sinks.splunk_hec.sink import HecSink
 
 _SOURCETYPE: Final = "soteri:bitbucket:audit"
@@ -98,6 +99,7 @@ class SplunkHecConfig(SinkOptions):
     timeout: Duration = Field(default=as_written("30s"), gt=0, description="To wait for an answer.")
     proxy: str | None = Field(default=None, description="Proxy; without it HTTPS_PROXY holds.")
     tls: TlsOptions = TlsOptions()
+    management: ManagementOptions = ManagementOptions()
 
     @asynccontextmanager
     async def open(
@@ -138,6 +140,7 @@ class SplunkHecConfig(SinkOptions):
                 memory,
                 ack_timeout=self.ack_timeout if self.ack else None,
                 max_event_bytes=self.max_event_bytes,
+                management=Management(self.management, index=self.index, source=self.source),
             )
             await sink.resume()
             yield sink

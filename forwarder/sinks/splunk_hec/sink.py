@@ -1,6 +1,8 @@
 """Delivers batches to one HTTP Event Collector, with or without its acknowledgement."""
 
+from collections.abc import AsyncIterator
 from contextlib import suppress
+from datetime import datetime
 from typing import Any, Final, NoReturn
 from uuid import uuid4
 
@@ -13,6 +15,7 @@ from forwarder.model import Batch, Event, Receipt, Rejection
 from forwarder.sinks.splunk_hec.codes import NO_ACK_ID, Spoiled, Taken, TooLarge, Verdict
 from forwarder.sinks.splunk_hec.collector import Collector, UnsureError
 from forwarder.sinks.splunk_hec.envelope import Envelope
+from forwarder.sinks.splunk_hec.management import Management
 from forwarder.sinks.splunk_hec.progress import Ack, Fate, Piece, Progress
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
@@ -44,6 +47,7 @@ class HecSink:
         *,
         ack_timeout: float | None,
         max_event_bytes: int,
+        management: Management,
     ) -> None:
         self._name = name
         self._collector = collector
@@ -51,6 +55,7 @@ class HecSink:
         self._memory = memory
         self._ack_timeout = ack_timeout
         self._max_event_bytes = max_event_bytes
+        self._management = management
         self._limit = _REQUEST_EVENTS
         self._progress = Progress()
         self._free: list[str] = []
@@ -71,6 +76,10 @@ class HecSink:
             self._collector.take_cookies(memo["cookies"])
             self._progress = progress
             log.info("delivery.resumed", sink=self._name)
+
+    def holds(self, since: datetime, until: datetime) -> AsyncIterator[str]:
+        """Yield the ids of what Splunk has indexed, as `interfaces.Asks` says."""
+        return self._management.event_ids(since, until)
 
     async def send(self, batch: Batch) -> Receipt:
         """Deliver as `interfaces.Sink` says; with acknowledgement, return once all is indexed.
