@@ -1,0 +1,241 @@
+"""Goes over an event and its original, and leaves out what they must not tell."""
+
+import hashlib
+import hmac
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace as changed
+
+from forwarder.model import Actor, Event
+from forwarder.redaction import credentials
+from forwarder.redaction.credentials import Replace
+from forwarder.redaction.fields import Field
+
+_MASK: Final = "[redacted]"
+_CONTAINED: Final = 6
+"""Letters from which on a text is found inside words too; a shorter one only as a word."""
+
+_SHORT: Final = 80
+
+_STRING: Final = re.compile(r'"((?:[^"\\]|\\.)*)"(\s*:)?', re.DOTALL)
+_Clean = Callable[[str], str]
+
+
+def mask(_secret: str) -> str:
+    """Return the same for every secret."""
+    return _MASK
+
+
+def digest(key: Callable[[], str]) -> Replace:
+    """Return a function that gives one secret always the same token, and others other ones.
+
+    The token is the first 64 bits of HMAC-SHA256 (RFC 2104) under what `key` reveals: who does
+    not know the key can compare tokens, and cannot find out what they stand for.
+    """
+
+    def replace(secret: str) -> str:
+        code = hmac.digest(key().encode(), secret.encode(errors="surrogatepass"), hashlib.sha256)
+        return f"[redacted:{code.hex()[:16]}]"
+
+    return replace
+
+
+class Redactor:
+    """Returns events without what they must not tell, otherwise as they are.
+
+    What is in a field that was named goes from wherever else in the event it stands too, as a
+    user's name does from addresses of pages. Not touched are `event_id`, `source`, `kind`,
+    `severity` and the time.
+    """
+
+    def __init__(
+        self,
+        *,
+        looks_like_credentials: bool = True,
+        fields: Sequence[Field] = (),
+        patterns: Iterable[str] = (),
+        replace: Replace = mask,
+    ) -> None:
+        """Compile `patterns` (regular expressions); what they match goes, wherever it stands."""
+        self._credentials = looks_like_credentials
+        self._fields = tuple(fields)
+        self._patterns = tuple(re.compile(pattern) for pattern in patterns)
+        self._replace = replace
+        self._has_own = bool(self._fields or self._patterns)
+
+    def __call__(self, event: Event) -> Event:
+        """Return `event` itself where nothing of it must go, else another with the same id."""
+        if not self._has_own and not (self._credentials and _may_tell(event)):
+            return event
+        needles = self._needles(event)
+        clean = self._cleaning(needles)
+        original = self._original(bytes(event.original).decode(), clean, _protected(event))
+        return changed(
+            event,
+            actor=_actor(event.actor, clean),
+            objects=tuple(
+                changed(each, name=_maybe(each.name, clean), id=_maybe(each.id, clean))
+                for each in event.objects
+            ),
+            changes=tuple(
+                changed(each, from_=_maybe(each.from_, clean), to=_maybe(each.to, clean))
+                for each in event.changes
+            ),
+            attributes=tuple(
+                changed(each, value=_maybe(each.value, clean)) for each in event.attributes
+            ),
+            category=self._shapeless(event.category),
+            action=self._shapeless(event.action),
+            address=_maybe(event.address, clean),
+            node=_maybe(event.node, clean),
+            system=_maybe(event.system, clean),
+            method=_maybe(event.method, clean),
+            original=msgspec.Raw(original.encode()),
+        )
+
+    def record(self, body: bytes) -> bytes:
+        """Return a record that could not be read, without what it must not tell."""
+        text = body.decode(errors="surrogateescape")
+        redacted = self._original(text, self._shapeless, frozenset())
+        redacted = self._shapeless(redacted)
+        return redacted.encode(errors="surrogateescape")
+
+    def _needles(self, event: Event) -> dict[str, str]:
+        """Return what stands in fields that must go, and what takes its place."""
+        found = [text for field in self._fields for text in field(event)]
+        if self._credentials:
+            found += _telltale(event)
+        return {text: self._replace(text) for text in found if text and text.strip()}
+
+    def _cleaning(self, needles: dict[str, str]) -> _Clean:
+        if not needles:
+            return self._shapeless
+        # Inside JSON in a string the same text stands with its quotes and line ends escaped.
+        inner = {json.dumps(text, ensure_ascii=False)[1:-1]: to for text, to in needles.items()}
+        places = {**inner, **needles}
+        longest_first = sorted((text for text in places if len(text) > 2), key=len, reverse=True)
+        pattern = re.compile("|".join(map(_contained, longest_first))) if longest_first else None
+
+        def clean(text: str) -> str:
+            if text in places:
+                return places[text]
+            if pattern is not None:
+                text = pattern.sub(lambda match: places[match[0]], text)
+            return self._shapeless(text)
+
+        return clean
+
+    def _shapeless(self, text: str) -> str:
+        """Return `text` without what looks like a credential or fits a pattern of the user's."""
+        if self._credentials and _may_hold(text):
+            text = credentials.without(text, self._replace)
+        for pattern in self._patterns:
+            text = pattern.sub(lambda match: self._replace(match[0]) if match[0] else "", text)
+        return text
+
+    def _original(self, text: str, clean: _Clean, protected: frozenset[str]) -> str:
+        """Return JSON with the strings in it cleaned, and nothing else changed."""
+        name = ""
+
+        def string(match: re.Match[str]) -> str:
+            nonlocal name
+            said = _decoded(match[1])
+            is_name = match[2] is not None
+            if said is None or (said in protected and not is_name):
+                cleaned = said if said is None else self._shapeless(said)
+            elif not is_name and self._credentials and name and credentials.is_telltale(name):
+                cleaned = self._replace(said) if said else said
+            else:
+                cleaned = self._shapeless(said) if is_name else clean(said)
+            name = said or "" if is_name else ""
+            if cleaned == said or cleaned is None:
+                return match[0]
+            return _encoded(cleaned) + (match[2] or "")
+
+        return _STRING.sub(string, text)
+
+
+@lru_cache(maxsize=8192)
+def _is_suspect(text: str) -> bool:
+    return credentials.may_hold(text)
+
+
+def _may_hold(text: str) -> bool:
+    """As `credentials.may_hold`, remembered for what is short: most such texts come again."""
+    return _is_suspect(text) if len(text) <= _SHORT else credentials.may_hold(text)
+
+
+def _may_tell(event: Event) -> bool:
+    """Return whether a closer look is needed; quick, and never wrong where it says no."""
+    original = bytes(event.original).decode()
+    if "\\u" in original or "\\/" in original:  # what is escaped cannot be seen at a glance
+        return True
+    texts = [original, event.action, event.address or ""]
+    if event.actor is not None and event.actor.name:
+        texts.append(event.actor.name)
+    texts += [thing.name for thing in event.objects if thing.name is not None]
+    for attribute in event.attributes:
+        if attribute.value is not None:
+            texts.append(attribute.value)
+            if attribute.name is not None and credentials.is_telltale(attribute.name):
+                return True
+    for change in event.changes:
+        if change.key is not None and credentials.is_telltale(change.key):
+            return True
+        texts += (change.from_ or "", change.to or "")
+    return credentials.may_hold("\n".join(texts))
+
+
+def _telltale(event: Event) -> Iterator[str | None]:
+    for attribute in event.attributes:
+        if credentials.is_telltale(attribute.name or ""):
+            yield attribute.value
+    for change in event.changes:
+        if credentials.is_telltale(change.key or ""):
+            yield change.from_
+            yield change.to
+
+
+def _protected(event: Event) -> frozenset[str]:
+    """Return the texts that say what happened: a user's name that is in one is no name there."""
+    return frozenset((event.category, event.category_key, event.action, event.action_key))
+
+
+def _contained(text: str) -> str:
+    escaped = re.escape(text)
+    return escaped if len(text) >= _CONTAINED else rf"(?<!\w){escaped}(?!\w)"
+
+
+def _maybe(text: str | None, clean: _Clean) -> str | None:
+    return None if text is None else clean(text)
+
+
+def _actor(actor: Actor | None, clean: _Clean) -> Actor | None:
+    if actor is None:
+        return None
+    return changed(actor, name=_maybe(actor.name, clean), id=_maybe(actor.id, clean))
+
+
+def _decoded(inside: str) -> str | None:
+    if "\\" not in inside:
+        return inside
+    try:
+        decoded: str = json.loads(f'"{inside}"', strict=False)
+    except ValueError:
+        return None
+    return decoded
+
+
+def _encoded(text: str) -> str:
+    """Return a JSON string that is UTF-8 whatever it holds, on one line."""
+    encoded = json.dumps(text, ensure_ascii=False)
+    try:
+        encoded.encode()
+    except UnicodeEncodeError:
+        return json.dumps(text)
+    return encoded

@@ -1,0 +1,204 @@
+"""Nothing that looks like a credential, or that a user names, is left in an event."""
+
+import json
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from forwarder.model import Actor, AffectedObject, Attribute, Change, Event
+from forwarder.redaction import Redactor, digest, field, mask
+from tests.fakes.events import event, hostile_events, hostile_text
+from tests.fakes.secrets import INNOCENT, SECRETS
+
+pure = settings(deadline=None, derandomize=True)
+
+
+def with_original(given_event: Event, **record: object) -> Event:
+    return replace(given_event, original=msgspec.Raw(json.dumps(record).encode()))
+
+
+def everything(given_event: Event) -> str:
+    """All that the event says, with one layer of JSON's escapes taken off."""
+    said = json.loads(msgspec.json.encode(given_event))
+    return "\n".join(_texts(said))
+
+
+def _texts(value: object) -> list[str]:
+    if isinstance(value, dict):
+        return [text for pair in value.items() for each in pair for text in _texts(each)]
+    if isinstance(value, list):
+        return [text for each in value for text in _texts(each)]
+    return [str(value)]
+
+
+PLACES = {
+    "attribute": lambda text: event(attributes=(Attribute(name="details", value=text),)),
+    "changed from": lambda text: event(changes=(Change(key="Rule", from_=text),)),
+    "changed to": lambda text: event(changes=(Change(key="Rule", to=text),)),
+    "object": lambda text: event(objects=(AffectedObject(type="MISC", name=text),)),
+    "actor": lambda text: event(actor=Actor(name=text)),
+    "action": lambda text: event(action=text),
+    "original alone": lambda text: with_original(event(), strange=[{"deep": text}]),
+    "original as text": lambda text: replace(
+        event(), original=msgspec.Raw(json.dumps(text).encode())
+    ),
+    "escaped original": lambda text: replace(
+        event(),
+        original=msgspec.Raw(
+            ('{"x":"' + "".join(f"\\u{ord(letter):04x}" for letter in text) + '"}').encode()
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("name", SECRETS)
+def test_no_credential_is_left_wherever_it_stood(name, place):
+    secret, text = SECRETS[name]
+    given_event = PLACES[place](text)
+    assert secret in everything(given_event)
+    redacted = Redactor()(given_event)
+    assert secret not in everything(redacted)
+    assert "[redacted]" in everything(redacted)
+    assert redacted.event_id == given_event.event_id
+
+
+@pytest.mark.parametrize("text", INNOCENT)
+def test_what_is_no_credential_stays(text):
+    given_event = replace(PLACES["attribute"](text), original=event().original)
+    assert Redactor()(given_event) == given_event
+    kept = with_original(event(), commit=text)
+    assert Redactor()(kept) == kept
+
+
+def test_an_event_without_credentials_is_passed_on_itself():
+    given_event = event()
+    assert Redactor()(given_event) is given_event
+
+
+@pytest.mark.parametrize(
+    "name", ["Matched text", "matchedText", "Secret", "False positive", "Password", "API key"]
+)
+def test_the_text_that_a_finding_matched_goes_whatever_it_looks_like(name):
+    attributes = (
+        Attribute(name=name, value="swordfish"),
+        Attribute(name="details", value='{"text":"swordfish","line":3}'),
+    )
+    details = [{"name": each.name, "value": each.value} for each in attributes]
+    given_event = with_original(event(attributes=attributes), extraAttributes=details)
+    redacted = Redactor()(given_event)
+    assert "swordfish" not in everything(redacted)
+    assert json.loads(redacted.attributes[1].value) == {"text": "[redacted]", "line": 3}
+
+
+def test_a_named_field_goes_from_wherever_its_text_stands():
+    original = {"author": {"name": "alice", "uri": "https://x/users/alice"}, "action": "Malice"}
+    given_event = with_original(event(), **original)
+    redacted = Redactor(fields=[field("actor.name")])(given_event)
+    assert redacted.actor == Actor(name="[redacted]", type="NORMAL", id="2")
+    assert json.loads(bytes(redacted.original)) == {
+        "author": {"name": "[redacted]", "uri": "https://x/users/[redacted]"},
+        "action": "Malice",
+    }
+
+
+def test_a_users_name_that_is_in_the_actions_text_leaves_it_alone():
+    given_event = event(actor=Actor(name="hook"))
+    redacted = Redactor(fields=[field("actor.name")])(given_event)
+    assert (redacted.action, redacted.kind) == ("Security hook skipped", "hook.skipped")
+    assert b'"action":"Security hook skipped"' in bytes(redacted.original)
+
+
+@pytest.mark.parametrize(
+    ("named", "gone"),
+    [
+        ("address", "10.0.0.1"),
+        ("Actor.Name", "alice"),
+        ("attributes.commit message", "two\r\nlines"),
+        ("attributes.commit*", "two\r\nlines"),
+        ("changes.hook mode", "loud"),
+        ("objects.name", "payments"),
+        ("system", "https://bitbucket.example.com"),
+    ],
+)
+def test_every_field_can_be_named(named, gone):
+    given_event = event(
+        attributes=(Attribute(name="Commit message", value="two\r\nlines"),),
+        changes=(Change(key="Hook mode", from_="loud", to="quiet"),),
+    )
+    given_event = with_original(given_event, values=[gone])
+    redacted = Redactor(looks_like_credentials=False, fields=[field(named)])(given_event)
+    assert gone not in everything(redacted)
+    assert gone in everything(given_event)
+
+
+@pytest.mark.parametrize("named", ["kind", "event_id", "attributes", "attributes.", "actor", ""])
+def test_a_field_that_no_event_has_is_refused(named):
+    with pytest.raises(ValueError, match="is no field of an event"):
+        field(named)
+
+
+def test_a_pattern_of_the_users_goes_from_everywhere():
+    given_event = with_original(
+        event(attributes=(Attribute(name="x", value="PAY-1412"),)), a="PAY-7"
+    )
+    redacted = Redactor(patterns=[r"\bPAY-\d+"])(given_event)
+    assert redacted.attributes[0].value == "[redacted]"
+    assert bytes(redacted.original) == b'{"a": "[redacted]"}'
+
+
+def test_one_secret_has_one_token_and_others_have_others():
+    replace_by = digest(lambda: "key")
+    assert replace_by("alice") == replace_by("alice") != replace_by("bob")
+    assert replace_by("alice") != digest(lambda: "other key")("alice")
+    assert "alice" not in replace_by("alice")
+    assert mask("alice") == mask("bob")
+
+
+def test_what_is_redacted_stays_redacted_as_it_is():
+    redactor = Redactor(replace=digest(lambda: "key"))
+    for _, text in SECRETS.values():
+        once = redactor(PLACES["attribute"](text))
+        assert redactor(once) == once
+
+
+def test_only_the_secret_goes_and_the_rest_of_the_original_stays_byte_for_byte():
+    text = '{ "n":1E400,"a":1,"a":2, "password" : "hunter22x" ,"z":-0.0,"deep":[[]] }'
+    given_event = replace(event(), original=msgspec.Raw(text.encode()))
+    expected = text.replace("hunter22x", "[redacted]")
+    assert bytes(Redactor()(given_event).original) == expected.encode()
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_record_that_cannot_be_read_is_redacted_too(name):
+    secret, text = SECRETS[name]
+    for body in (json.dumps({"x": text}).encode(), text.encode() + b"\xff\xfe{"):
+        redacted = Redactor().record(body)
+        assert secret.encode() not in redacted
+        assert json.dumps(secret)[1:-1].encode() not in redacted
+
+
+@pure
+@given(given_event=hostile_events(), needle=hostile_text())
+def test_whatever_is_redacted_is_still_an_event_with_one_line_of_json(given_event, needle):
+    given_event = replace(given_event, actor=Actor(name=needle))
+    fields = [field(name) for name in ("actor.name", "attributes.*", "address")]
+    redacted = Redactor(fields=fields, patterns=["[a-c]+"])(given_event)
+    original = bytes(redacted.original)
+    assert b"\n" not in original
+    assert b"\r" not in original
+    msgspec.json.decode(msgspec.json.encode(redacted), type=Event)
+    json.loads(original)
+    assert redacted.event_id == given_event.event_id
+
+
+@pure
+@given(hostile_events(), st.sampled_from(list(SECRETS)))
+def test_no_credential_is_left_in_a_hostile_event(given_event, name):
+    secret, text = SECRETS[name]
+    attributes = (*given_event.attributes, Attribute(name="x", value=text))
+    redacted = Redactor()(replace(given_event, attributes=attributes))
+    assert secret not in everything(redacted)
