@@ -10,6 +10,8 @@ from forwarder.formats import FORMATS
 from forwarder.interfaces import Format
 from forwarder.model import Event
 from tests.fakes.events import event, hostile_events
+from tests.fakes.kinds import every_event
+from tests.fakes.simulated import simulated
 
 hostile = settings(deadline=None, derandomize=True)
 
@@ -50,6 +52,14 @@ def test_what_calls_itself_json_is_one_json_value(drawn: Event):
 def test_the_same_event_gives_the_same_bytes(drawn: Event):
     for name, line_format, line in Encoded(drawn):
         assert line_format.encode(drawn) == line, name
+
+
+def test_every_kind_and_every_simulated_event_goes_through_every_format():
+    for one in (*every_event(), *simulated()):
+        for name, line_format, line in Encoded(one):
+            assert b"\n" not in line, (name, one.kind)
+            if line_format.media_type == "application/json":
+                json.loads(line)
 
 
 @pytest.mark.parametrize("line_format", FORMATS.values(), ids=FORMATS.keys())

@@ -11,6 +11,7 @@ from forwarder.formats.ecs import VERSION, EcsFormat, categorize
 from forwarder.model import AffectedObject
 from tests.fakes.events import event, hostile_events
 from tests.fakes.kinds import KINDS, OTHERS, event_of, every_event
+from tests.fakes.simulated import simulated
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "data" / "ecs-9.4.0.json").read_text("utf-8"))
 FIELDS = SCHEMA["fields"]
@@ -69,7 +70,7 @@ def test_a_field_that_ecs_does_not_know_is_found_by_this_test():
 
 
 def test_every_field_is_one_of_ecs_and_of_its_type():
-    for one in every_event():
+    for one in (*every_event(), *simulated()):
         assert mistakes(document(one)) == [], one.kind
 
 

@@ -11,6 +11,7 @@ from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
 from forwarder.formats.ocsf import VERSION, OcsfFormat
 from tests.fakes.events import event, hostile_events
 from tests.fakes.kinds import KINDS, event_of, every_event
+from tests.fakes.simulated import simulated
 
 
 @cache
@@ -47,7 +48,7 @@ def mistakes(written: dict) -> list[str]:
 
 
 def test_every_kind_is_valid_in_its_class_whatever_it_is_about():
-    for one in every_event():
+    for one in (*every_event(), *simulated()):
         assert mistakes(encoded(one)) == [], one.kind
 
 

@@ -12,8 +12,8 @@ from tests.fakes.kinds import event_of, every_event
 # Splunk's "Common Information Model Add-on Manual", data models Change, Authentication, Alerts.
 CHANGE = {
     "action", "change_type", "command", "dest", "dvc", "object", "object_attrs",
-    "object_category", "object_id", "object_path", "result", "src", "status", "user", "user_type",
-    "vendor_product",
+    "object_category", "object_id", "object_path", "result", "src", "status", "user", "user_name",
+    "user_type", "vendor_product",
 }  # fmt: skip
 AUTHENTICATION = {
     "action", "app", "authentication_method", "dest", "reason", "signature", "signature_id", "src",
@@ -21,7 +21,8 @@ AUTHENTICATION = {
 }  # fmt: skip
 ALERTS = {"description", "severity", "signature", "signature_id", "type"}
 OURS = {
-    "time", "event_id", "kind", "category", "src_ip", "project", "repository", "rule", "old_value",
+    "time", "event_id", "kind", "url", "category", "src_ip", "project", "repository", "rule",
+    "old_value",
     "new_value", "method", "attributes", "source_name",
 }  # fmt: skip
 CHANGE_ACTIONS = {
