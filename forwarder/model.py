@@ -51,6 +51,18 @@ class Attribute(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     value: str | None = None
 
 
+class Context(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
+    """What the record itself does not say: names in full, and where people find the object.
+
+    As they were when the record was read; a part that could not be looked up then is None.
+    """
+
+    actor_name: str | None = None
+    project_name: str | None = None
+    repository_name: str | None = None
+    link: str | None = None
+
+
 class Record(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One raw item as the source gave it: named, dated, and with its original beside it.
 
@@ -75,6 +87,7 @@ class Record(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     node: str | None = None
     system: str | None = None
     method: str | None = None
+    context: Context | msgspec.UnsetType = msgspec.UNSET
     original: msgspec.Raw
 
 
@@ -117,6 +130,7 @@ class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     node: str | None = None
     system: str | None = None
     method: str | None = None
+    context: Context | msgspec.UnsetType = msgspec.UNSET
     original: msgspec.Raw
     chain: Link | msgspec.UnsetType = msgspec.UNSET
 
@@ -155,6 +169,9 @@ class Page:
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Events handed to one `send`, with their places in the outbox (increasing, not contiguous).
+
+    Places beyond those of the events are of events that the sink does not want: once the batch is
+    settled they lie behind its position and count as filtered.
 
     `replay` is None for what comes in its turn. Else the batch is sent again: it names the
     `Replay` that asked for it, or is 0 for dead letters, whose ids `positions` then holds.
@@ -245,7 +262,7 @@ class StoredSource:
 
 @dataclass(frozen=True, slots=True)
 class StoredSink:
-    """What the outbox knows of a sink; `settled` and `buried` count over its whole life.
+    """What the outbox knows of a sink; `settled`, `buried` and `filtered` count its whole life.
 
     Of the replays under way, `replay_events` were asked for and `replay_left` are still to be sent.
     """
@@ -257,6 +274,7 @@ class StoredSink:
     note: Note | None
     replay_events: int = 0
     replay_left: int = 0
+    filtered: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,6 +295,7 @@ class StoreStatus:
     """What the outbox knows without the daemon; `size` is bytes on disk.
 
     `rate` is how many events a second were stored of late (the last thousand, up to now).
+    `unknown` is how many of the stored events no kind of the catalogue fits.
     """
 
     sources: Mapping[str, StoredSource]
@@ -285,6 +304,7 @@ class StoreStatus:
     size: int
     events: int = 0
     rate: float = 0.0
+    unknown: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,6 +398,7 @@ class SinkStatus(msgspec.Struct, frozen=True, kw_only=True):
     backlog_events: int = 0
     lag_seconds: float = 0.0
     events_sent: int = 0
+    events_filtered: int = 0
     dead_letters: int = 0
     replay_events: int = 0
     replay_left: int = 0
@@ -408,6 +429,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     sources: tuple[SourceStatus, ...]
     sinks: tuple[SinkStatus, ...]
     unreadable_records: int = 0
+    unknown_events: int = 0
     store_bytes: int = 0
     store_limit_bytes: int = 0
     loss_horizons: tuple[LossHorizon, ...] = ()

@@ -40,9 +40,15 @@ def schema() -> dict[str, Any]:
         "type": "object",
         "properties": {"version": {"const": VERSION}, **fields},
         # Whatever else was not said is "", null or [].
-        "required": ["version", *(name for name in fields if name != "chain")],
+        "required": ["version", *(name for name in fields if name not in ("context", "chain"))],
         "$defs": definitions,
     }
+
+
+def _always() -> list[str]:
+    """Return the fields that every line has: what was not said is "", null or [] in them."""
+    fields = msgspec.structs.fields(Event)
+    return [one.encode_name for one in fields if one.default is not msgspec.UNSET]
 
 
 def _plain(node: Any) -> Any:  # noqa: ANN401  any JSON value

@@ -27,6 +27,7 @@ def build(record: Record, recognised: Recognised, *, source: str) -> Event:
         node=record.node,
         system=record.system,
         method=record.method,
+        context=record.context,
         original=record.original,
     )
 

@@ -17,6 +17,7 @@ INCORRECT_PASSWORD: Final = f"{_AUTH}IncorrectPasswordAuthenticationException"
 NOT_AUTHORISED: Final = "com.atlassian.bitbucket.AuthorisationException"
 NO_PROJECT: Final = "com.atlassian.bitbucket.project.NoSuchProjectException"
 NO_REPOSITORY: Final = "com.atlassian.bitbucket.repository.NoSuchRepositoryException"
+NO_USER: Final = "com.atlassian.bitbucket.user.NoSuchUserException"
 FILTERS_REFUSED: Final = "categories and actions are only supported for Datacenter license."
 SLOTS_BUSY: Final = "Can't perform search as there are many other search requests in progress"
 _LOGIN_PAGE: Final = (

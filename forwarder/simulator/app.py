@@ -36,6 +36,7 @@ def application(simulator: Simulator) -> Starlette:
             for version in ("latest", "1.0")
             for route in (
                 Route(f"/rest/api/{version}/application-properties", _properties),
+                Route(f"/rest/api/{version}/users/{{slug}}", _with_caller(_user)),
                 Route(f"/rest/api/{version}/projects/{{key}}", _with_caller(_project)),
                 Route(
                     f"/rest/api/{version}/projects/{{key}}/repos/{{slug}}",
@@ -199,6 +200,24 @@ async def _properties(request: Request) -> Response:
             "displayName": "Bitbucket",
         }
     )
+
+
+async def _user(request: Request, _caller: Caller) -> Response:
+    """Show a person; a real slug is the name with its odd characters replaced, here it is it."""
+    slug = request.path_params["slug"]
+    for person in _simulator(request).catalogue.people:
+        if person.name == slug:
+            return answers.json_answer(
+                {
+                    "name": person.name,
+                    "id": person.id,
+                    "displayName": person.display_name,
+                    "active": True,
+                    "slug": person.name,
+                    "type": "NORMAL",
+                }
+            )
+    return answers.error(404, f"User {slug} does not exist.", answers.NO_USER)
 
 
 async def _project(request: Request, _caller: Caller) -> Response:

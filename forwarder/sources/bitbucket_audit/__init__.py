@@ -8,6 +8,7 @@ audit_log.py    the log in whole windows, out of newest-first pages
 window.py       which windows; pure
 selection.py    what is wanted, and who filters; pure
 scope.py        projects and repositories as ids
+enrichment.py   names and links beside what events say
 client.py       one question over HTTP
 wire.py         bytes -> records; lenient.py where they are odd, shapes.py; pure
 identity.py     ids; instants.py: milliseconds; pure
@@ -30,6 +31,7 @@ from forwarder.sources.bitbucket_audit.connection import (
     parse_start,
     repository_name,
 )
+from forwarder.sources.bitbucket_audit.enrichment import Enrichment
 from forwarder.sources.bitbucket_audit.scope import Scope
 from forwarder.sources.bitbucket_audit.selection import Selection
 from forwarder.sources.bitbucket_audit.source import BitbucketAudit, Rereads, Start
@@ -128,4 +130,5 @@ class BitbucketAuditConfig(BitbucketOptions):
                     window=round(self.rescan_window * 1000),
                 ),
                 rows_a_day=self.audit_rows_a_day,
+                enrichment=Enrichment(client, url=self.url) if self.enrich else None,
             )

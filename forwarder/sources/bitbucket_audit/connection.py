@@ -72,6 +72,11 @@ class BitbucketOptions(SourceOptions):
         description="Name under which event ids are made, the source's own if not given; sources "
         "that read the same Bitbucket by different ways share one.",
     )
+    enrich: bool = Field(
+        default=False,
+        description="Look up names of users, projects and repositories, and add links, where "
+        "Bitbucket answers at once; events never wait for it.",
+    )
     proxy: str | None = Field(default=None, description="Proxy's address, if one is needed.")
     tls: TlsOptions = TlsOptions()
 

@@ -14,6 +14,7 @@ from forwarder.sources.bitbucket_audit import instants
 from forwarder.sources.bitbucket_audit.audit_log import AuditLog, Stretch
 from forwarder.sources.bitbucket_audit.client import Client
 from forwarder.sources.bitbucket_audit.clock import JITTER
+from forwarder.sources.bitbucket_audit.enrichment import Enrichment
 from forwarder.sources.bitbucket_audit.position import Position
 from forwarder.sources.bitbucket_audit.scope import Scope, Watch
 
@@ -48,6 +49,7 @@ class BitbucketAudit:
         start_at: Start,
         rereads: Rereads,
         rows_a_day: int,
+        enrichment: Enrichment | None = None,
     ) -> None:
         self._client = client
         self._log = audit_log
@@ -55,6 +57,7 @@ class BitbucketAudit:
         self._start_at = start_at
         self._rereads = rereads
         self._rows_a_day = rows_a_day
+        self._enrichment = enrichment
         self._version = ""
 
     async def poll(self, after: Checkpoint | None) -> AsyncGenerator[Page, None]:
@@ -97,7 +100,7 @@ class BitbucketAudit:
                 resume = min(stretch.window.end, past - overlap)
                 position = replace(position, mark=mark, resume=resume)
                 self._watch.heard(stretch.records)
-                yield _page(stretch, position)
+                yield await self._page(stretch, position.checkpoint())
         if moved_back:
             log.warning("clock.moved_back", mark=position.at)
         if moved_back or past - position.rescanned >= self._rereads.interval:
@@ -112,7 +115,7 @@ class BitbucketAudit:
             async with aclosing(self._log.read(start, before)) as stretches:
                 async for stretch in stretches:
                     if stretch.records or stretch.unreadable:
-                        yield _page(stretch, position)
+                        yield await self._page(stretch, position.checkpoint())
         yield Page((), replace(position, rescanned=position.mark).checkpoint())
 
     async def _beginning(self, past: int) -> Position:
@@ -145,7 +148,13 @@ class BitbucketAudit:
         async with aclosing(self._log.read(start, end)) as stretches:
             async for stretch in stretches:
                 mark = Checkpoint(instants.moment(stretch.window.end))
-                yield Page(tuple(stretch.records), mark, tuple(stretch.unreadable))
+                yield await self._page(stretch, mark)
+
+    async def _page(self, stretch: Stretch, checkpoint: Checkpoint) -> Page:
+        records = stretch.records
+        if self._enrichment:
+            records = await self._enrichment.enriched(records)
+        return Page(tuple(records), checkpoint, tuple(stretch.unreadable))
 
     def decode(self, original: bytes) -> Record | Unreadable:
         """Return what a record that was kept tells; see `interfaces.Rereads`."""
@@ -187,7 +196,3 @@ class BitbucketAudit:
             self._log.questions = await self._watch.questions(
                 self._client, lambda asked: self._log.readable(asked, now), ids or {}, now
             )
-
-
-def _page(stretch: Stretch, position: Position) -> Page:
-    return Page(tuple(stretch.records), position.checkpoint(), tuple(stretch.unreadable))

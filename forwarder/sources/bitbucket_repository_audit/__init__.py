@@ -19,8 +19,13 @@ from forwarder.sources.bitbucket_audit.connection import (
     parse_start,
     repository_name,
 )
+from forwarder.sources.bitbucket_audit.enrichment import Enrichment
 from forwarder.sources.bitbucket_audit.source import Start
-from forwarder.sources.bitbucket_repository_audit.source import BitbucketRepositoryAudit, Subject
+from forwarder.sources.bitbucket_repository_audit.source import (
+    BitbucketRepositoryAudit,
+    Subject,
+    Walks,
+)
 
 
 class BitbucketRepositoryAuditConfig(BitbucketOptions):
@@ -87,6 +92,6 @@ class BitbucketRepositoryAuditConfig(BitbucketOptions):
                 actions=self.actions,
                 namespace=self.identity or name,
                 start_at=self.start_at,
-                overlap=round(self.overlap * 1000),
-                page_size=self.page_size,
+                walks=Walks(overlap=round(self.overlap * 1000), page_size=self.page_size),
+                enrichment=Enrichment(client, url=self.url) if self.enrich else None,
             )

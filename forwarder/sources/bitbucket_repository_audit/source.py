@@ -15,6 +15,7 @@ from forwarder.errors import AccessError, ForwarderError, TransientError
 from forwarder.model import AffectedObject, Checkpoint, Page, Record, Unreadable
 from forwarder.sources.bitbucket_audit import identity, instants
 from forwarder.sources.bitbucket_audit.client import Client
+from forwarder.sources.bitbucket_audit.enrichment import Enrichment
 from forwarder.sources.bitbucket_audit.source import Start
 from forwarder.sources.bitbucket_repository_audit import values
 
@@ -43,11 +44,19 @@ class Subject:
         return f"{'repository' if '/' in self.named else 'project'} {self.named}"
 
 
+@dataclass(frozen=True, slots=True)
+class Walks:
+    """How far each goes: `overlap` milliseconds behind what is known, `page_size` values a page."""
+
+    overlap: int
+    page_size: int
+
+
 class BitbucketRepositoryAudit:
     """The audit log of single projects and repositories, before Bitbucket 8.0, as a `Source`.
 
-    The API has neither filters nor bounds, and shows the newest first: each poll walks down to
-    `overlap` milliseconds behind what it knows, holds what it finds, and yields it at the end of
+    The API has neither filters nor bounds, and shows the newest first: each poll walks down to a
+    little behind what it knows, holds what it finds, and yields it at the end of
     each walk. The first walk so holds all that a project or repository has.
     """
 
@@ -59,16 +68,16 @@ class BitbucketRepositoryAudit:
         actions: tuple[str, ...],
         namespace: str,
         start_at: Start,
-        overlap: int,
-        page_size: int,
+        walks: Walks,
+        enrichment: Enrichment | None = None,
     ) -> None:
         self._client = client
         self._subjects = subjects
         self._actions = frozenset(actions)
         self._namespace = namespace
         self._start_at = start_at
-        self._overlap = overlap
-        self._page_size = page_size
+        self._walks = walks
+        self._enrichment = enrichment
         self._objects: dict[Subject, tuple[AffectedObject, ...]] = {}
 
     async def poll(self, after: Checkpoint | None) -> AsyncGenerator[Page, None]:
@@ -84,13 +93,15 @@ class BitbucketRepositoryAudit:
         failed: ForwarderError | None = None
         for subject in self._subjects:
             known = marks.get(subject.named)
-            since = floor if known is None else max(known - self._overlap, floor)
+            since = floor if known is None else max(known - self._walks.overlap, floor)
             try:
                 records, unreadable = await self._walk(subject, since)
             except AccessError as error:
                 log.warning("subject.refused", subject=subject.named, error=str(error))
                 failed = failed or error
                 continue
+            if self._enrichment:
+                records = await self._enrichment.enriched(records)
             marks[subject.named] = max(known or past, past)
             yield Page(tuple(records), self._checkpoint(marks, after, floor), tuple(unreadable))
         if failed:
@@ -134,7 +145,7 @@ class BitbucketRepositoryAudit:
         start = 0
         tail: list[msgspec.Raw] = []
         while True:
-            found = await self._page(subject, start=start, limit=self._page_size)
+            found = await self._page(subject, start=start, limit=self._walks.page_size)
             passed = False  # what is known already
             for raw in _beyond(tail, found.values):
                 record = values.record(raw, namespace=self._namespace, objects=objects)
@@ -148,7 +159,9 @@ class BitbucketRepositoryAudit:
             if passed or found.is_last_page or following is None:
                 break
             tail = (
-                found.values[-min(_SHARED, self._page_size // 2) :] if self._page_size > 1 else []
+                found.values[-min(_SHARED, self._walks.page_size // 2) :]
+                if self._walks.page_size > 1
+                else []
             )
             if following - len(tail) <= start:
                 raise TransientError(f"Bitbucket's paging of {subject} does not lead on")

@@ -13,7 +13,7 @@ from forwarder import chain
 from forwarder.formats import FORMATS
 from forwarder.formats.json import VERSION, JsonFormat, schema
 from forwarder.formats.raw import RawFormat
-from forwarder.model import Actor, AffectedObject, Attribute, Change, Event, Link
+from forwarder.model import Actor, AffectedObject, Attribute, Change, Context, Event, Link
 from tests.receivers import cef
 
 PAGE = (Path(__file__).parents[3] / "docs" / "formats.md").read_text("utf-8")
@@ -22,6 +22,7 @@ NESTED = {
     "objects": AffectedObject,
     "changes": Change,
     "attributes": Attribute,
+    "context": Context,
     "chain": Link,
 }
 

@@ -95,8 +95,10 @@ def test_the_schema_refuses_what_no_line_says(change):
     assert not validator().is_valid({**written, **change})
 
 
-@pytest.mark.parametrize("field", [name for name in schema()["properties"] if name != "chain"])
-def test_every_field_is_required_but_the_chain(field):
+@pytest.mark.parametrize(
+    "field", [name for name in schema()["properties"] if name not in ("context", "chain")]
+)
+def test_every_field_is_required_but_context_and_chain(field):
     written = json.loads(JsonFormat().encode(event()))
     del written[field]
     assert not validator().is_valid(written)
