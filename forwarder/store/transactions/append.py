@@ -16,7 +16,10 @@ from forwarder.store.times import milliseconds
 from forwarder.store.transactions import put
 from forwarder.store.transactions.dead_letters import bury, discard
 
-_ASKED_AT_ONCE: Final = 500  # ids in one question, rows in one insert
+_ROWS_AT_ONCE: Final = 500  # in one insert
+_FEW: Final = 50
+"""Ids that are asked for one by one. More of them come from one window, which an id begins with:
+then all that is stored between the first and the last are these very events, or none."""
 _encode: Final = msgspec.json.Encoder().encode
 
 decode_checkpoint: Final = msgspec.json.Decoder(Checkpoint).decode
@@ -25,6 +28,9 @@ _LOCK_PLACES: Final = select(PLACES.c.last).with_for_update()
 
 _KNOWN: Final = select(EVENTS.c.event_id).where(
     EVENTS.c.event_id.in_(bindparam("ids", expanding=True))
+)
+_KNOWN_BETWEEN: Final = select(EVENTS.c.event_id).where(
+    EVENTS.c.event_id.between(bindparam("first"), bindparam("last"))
 )
 
 
@@ -48,7 +54,7 @@ def append(
     new = _new(connection, events)
     heads = chain_heads(connection) if new else {}
     rows = iter(enumerate(new.values(), last + 1))
-    while part := list(islice(rows, _ASKED_AT_ONCE)):
+    while part := list(islice(rows, _ROWS_AT_ONCE)):
         _insert(connection, part, heads, now)
     for name in {event.source for event in new.values()}:
         put(connection, CHAINS, {"source": name}, msgspec.structs.asdict(heads[name]))
@@ -114,11 +120,12 @@ def _new(connection: Connection, events: Sequence[Event]) -> dict[str, Event]:
     new: dict[str, Event] = {}
     for event in events:
         new.setdefault(event.event_id, event)
-    ids = list(new)
-    for start in range(0, len(ids), _ASKED_AT_ONCE):
-        asked = {"ids": ids[start : start + _ASKED_AT_ONCE]}
-        for known in connection.execute(_KNOWN, asked).scalars():
-            del new[known]
+    if len(new) <= _FEW:
+        known = connection.execute(_KNOWN, {"ids": list(new)}).scalars()
+    else:
+        known = connection.execute(_KNOWN_BETWEEN, {"first": min(new), "last": max(new)}).scalars()
+    for event_id in known:
+        new.pop(event_id, None)
     return new
 
 
