@@ -18,7 +18,7 @@ from tests.fakes.events import event as numbered_event
 
 MARK = Checkpoint(BEGINNING)
 LATER = BEGINNING + timedelta(days=36500)
-SMALL = {"places", "schema_version", "checkpoints", "positions", "notes", "chains", "CONSTANT"}
+SMALL = {"places", "schema_version", "checkpoints", "positions", "notes", "chains", "replays", "CONSTANT"}
 """Tables of a few rows, which may be read whole."""
 
 
