@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from forwarder.formats.gist import addresses, detail, gist, host_of, product, succeeded
+from forwarder.formats.gist import addresses, context_of, detail, gist, host_of, product, succeeded
 from forwarder.formats.meaning import meaning
 from forwarder.model import Event, Severity
 
@@ -81,6 +81,7 @@ def _extension(event: Event) -> list[tuple[str, str | None]]:
         ("dvchost", host_of(event.system)),
         ("deviceExternalId", event.node),
         ("app", event.method),
+        ("request", context_of(event).link),
         ("deviceFacility", event.source),
     ]
     if about.project:

@@ -12,6 +12,7 @@ from forwarder.formats.gist import (
     SEVERITIES,
     Gist,
     addresses,
+    context_of,
     detail,
     gist,
     host_of,
@@ -88,7 +89,7 @@ class EcsFormat:
             "observer": {"vendor": maker.vendor, "product": maker.name, "type": "application"},
             "service": _service(event),
             "related": _related(event, about),
-            "labels": _given(project=about.project, repository=about.repository),
+            "labels": _labels(event, about),
             "bitbucket": {"audit": _audit(event)},
             "soteri": {"kind": event.kind, "source": event.source},
         }
@@ -146,6 +147,7 @@ def _event(event: Event, what: Meaning) -> dict[str, Any]:
         "provider": product(event).full_name,
         "severity": SEVERITIES[event.severity],
         "reason": event.action if what.area == "hook" else None,
+        "url": context_of(event).link,
         "original": bytes(event.original).decode(),
     }
     return {name: value for name, value in said.items() if value}
@@ -154,7 +156,8 @@ def _event(event: Event, what: Meaning) -> dict[str, Any]:
 def _user(event: Event, about: Gist) -> dict[str, Any]:
     user: dict[str, Any] = {}
     if event.actor:
-        user = _given(name=event.actor.name, id=event.actor.id)
+        full_name = context_of(event).actor_name
+        user = _given(name=event.actor.name, id=event.actor.id, full_name=full_name)
     if about.user:
         user["target"] = _given(name=about.user.name, id=about.user.id)
     return user
@@ -167,6 +170,16 @@ def _service(event: Event) -> dict[str, Any]:
     if event.node:
         service["node"] = {"name": event.node}
     return service
+
+
+def _labels(event: Event, about: Gist) -> dict[str, str]:
+    looked_up = context_of(event)
+    return _given(
+        project=about.project,
+        repository=about.repository,
+        project_name=looked_up.project_name,
+        repository_name=looked_up.repository_name,
+    )
 
 
 def _related(event: Event, about: Gist) -> dict[str, Any]:

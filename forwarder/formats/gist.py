@@ -5,7 +5,9 @@ from ipaddress import ip_address
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-from forwarder.model import AffectedObject, Event, Severity
+import msgspec
+
+from forwarder.model import AffectedObject, Context, Event, Severity
 
 SOTERI: Final = "Security for Bitbucket"
 BITBUCKET: Final = "Bitbucket Data Center"
@@ -71,6 +73,14 @@ def gist(event: Event) -> Gist:
     if place:
         message = f"{message} in {place}"
     return Gist(project, repository, user, group, place, message)
+
+
+_NOTHING: Final = Context()
+
+
+def context_of(event: Event) -> Context:
+    """Return what was looked up beside the record; all None where nothing was."""
+    return _NOTHING if event.context is msgspec.UNSET else event.context
 
 
 def detail(event: Event, name: str) -> str | None:

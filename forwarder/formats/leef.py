@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from forwarder.formats.gist import addresses, detail, gist, host_of, product
+from forwarder.formats.gist import addresses, context_of, detail, gist, host_of, product
 from forwarder.formats.meaning import meaning
 from forwarder.model import Event, Severity
 
@@ -47,7 +47,7 @@ def _value(text: str) -> str:
 
 def _attributes(event: Event) -> list[tuple[str, str | None]]:
     about = gist(event)
-    actor, what = event.actor, meaning(event.kind)
+    actor, what, looked_up = event.actor, meaning(event.kind), context_of(event)
     found = addresses(event.address)
     time = event.occurred_at.isoformat(timespec="milliseconds").replace("+00:00", "+0000")
     pairs: list[tuple[str, str | None]] = [
@@ -59,11 +59,13 @@ def _attributes(event: Event) -> list[tuple[str, str | None]]:
         ("eventUuid", event.event_id),
         ("usrName", actor.name if actor else None),
         ("userId", actor.id if actor else None),
+        ("userFullName", looked_up.actor_name),
         ("src", found[0] if found else None),
         ("identHostName", host_of(event.system)),
         ("accountName", about.user.name if about.user else None),
         ("groupName", about.group.name if about.group else None),
         ("resource", about.place),
+        ("url", looked_up.link),
         ("policy", detail(event, "rule")),
         ("action", event.action),
         ("category", event.category),

@@ -8,7 +8,16 @@ from typing import Final
 
 import msgspec
 
-from forwarder.formats.gist import Gist, addresses, detail, gist, host_of, product, succeeded
+from forwarder.formats.gist import (
+    Gist,
+    addresses,
+    context_of,
+    detail,
+    gist,
+    host_of,
+    product,
+    succeeded,
+)
 from forwarder.formats.meaning import Area, Meaning, Verb, meaning
 from forwarder.model import Event, Severity
 
@@ -75,6 +84,8 @@ class SplunkCimFormat:
             "repository": about.repository,
             "rule": detail(event, "rule"),
             "description": about.message,
+            "user_name": context_of(event).actor_name,
+            "url": context_of(event).link,
             **(_login(event, what) if what.area == "authentication" else _change(event, what)),
             **_objects(event, about, what),
             "method": event.method,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from forwarder.model import AffectedObject, Attribute, Change, Event
+from forwarder.model import AffectedObject, Attribute, Change, Context, Event
 from forwarder.normalizers.catalogue import shipped
 from tests.fakes.events import event
 
@@ -62,3 +62,4 @@ def every_event() -> Iterator[Event]:
         for about in OBJECTS:
             yield event_of(kind, about=about)
         yield event(kind=kind, actor=None, address=None, node=None, system=None, method=None)
+        yield event(kind=kind, context=Context(actor_name="Alice Liddell", link="https://b/x"))

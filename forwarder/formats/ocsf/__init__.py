@@ -106,5 +106,6 @@ def _unmapped(event: Event) -> dict[str, Any]:
         "objects": event.objects,
         "changes": event.changes,
         "attributes": event.attributes,
+        "context": None if event.context is msgspec.UNSET else event.context,
     }
     return {name: value for name, value in said.items() if value}

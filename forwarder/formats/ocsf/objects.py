@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from forwarder.formats.gist import addresses, host_of
+from forwarder.formats.gist import addresses, context_of, host_of
 from forwarder.model import AffectedObject, Event
 
 Fields = dict[str, Any]
@@ -21,6 +21,8 @@ def user_of(one: AffectedObject | None) -> Fields:
 def actor_of(event: Event) -> Fields:
     """Return who did it."""
     user = named(event.actor.name, event.actor.id) if event.actor else {}
+    if user and (full_name := context_of(event).actor_name):
+        user["full_name"] = full_name
     return {"user": user} if user else {}
 
 

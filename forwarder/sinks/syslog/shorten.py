@@ -9,8 +9,10 @@ from forwarder.model import Event
 
 _ELLIPSIS: Final = "\N{HORIZONTAL ELLIPSIS}"
 _DEEPEST: Final = 12
-_KEPT: Final = ("version", "event_id", "source", "kind", "severity", "time")
-_WIDTHS: Final = (1024, 256, 64, 16)
+_KEPT: Final = ("version", "event_id", "source", "kind", "severity", "time", "@timestamp", "ecs")
+# No narrower: ids of 32 digits, and the words that schemas prescribe, stay what they are.
+_WIDTHS: Final = (1024, 256, 64, 32)
+_NARROWEST: Final = 16
 
 
 class _Pairs(NamedTuple):
@@ -148,7 +150,7 @@ def _shorten_pairs(
 ) -> bytes | None:
     least = [(key, value) for key, value in pairs if key in shape.essential]
     mark = ("shortened", "true"), ("event_id", event.event_id)
-    for width, kept in (*((width, pairs) for width in (room, *_WIDTHS)), (_WIDTHS[-1], least)):
+    for width, kept in (*((width, pairs) for width in (room, *_WIDTHS)), (_NARROWEST, least)):
         header = "".join(f"{_cut(field, width)}|" for field in fields)
         shorter = header + shape.between.join(
             f"{key}={value if key in shape.essential else _cut(value, width)}"

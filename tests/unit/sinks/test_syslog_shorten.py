@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forwarder.formats import FORMATS
+from forwarder.model import Attribute
 from forwarder.sinks.syslog.shorten import shorten
 from tests.fakes.events import event
 
@@ -120,3 +121,25 @@ def test_what_is_parted_by_tabs_has_its_mark_parted_by_tabs():
     one = event()
     shorter = shorten(b"a=1\tb=" + b"x" * 500, event=one, media_type="text/plain", room=200)
     assert (shorter or b"").endswith(f"…\tshortened=true\tevent_id={one.event_id}".encode())
+
+
+@pytest.mark.parametrize(("name", "path"), [("ecs", "event"), ("ocsf", None), ("json", None)])
+def test_of_every_schema_the_original_goes_first_and_nothing_else(name, path):
+    one = event(original=raw({"text": "x" * 5000}))
+    whole = FORMATS[name].encode(one)
+    written = json.loads(shorten(whole, event=one, media_type=JSON, room=4000) or b"")
+    expected = json.loads(whole)
+    inner = expected[path] if path else expected
+    inner.pop("original" if name in ("ecs", "json") else "raw_data")
+    assert written == {**expected, "shortened": True, "event_id": one.event_id}
+
+
+def test_shortened_ecs_keeps_its_time_its_id_and_its_category():
+    long = tuple(Attribute(name=f"attribute {n}", value="x" * 500) for n in range(20))
+    one = event(attributes=long)
+    written = json.loads(
+        shorten(FORMATS["ecs"].encode(one), event=one, media_type=JSON, room=3000) or b""
+    )
+    assert written["@timestamp"] == "2026-01-02T03:04:06.678000Z"
+    assert written["event"]["id"] == one.event_id
+    assert written["event"]["category"] == ["intrusion_detection"]
