@@ -32,7 +32,7 @@ from forwarder.model import (
     StoredSource,
     StoreStatus,
 )
-from forwarder.normalizers import normalize
+from forwarder.normalizers import CatalogueNormalizer
 from forwarder.pipeline.dispatcher import Dispatcher
 from forwarder.pipeline.horizon import Stored, loss_horizons
 from forwarder.pipeline.janitor import Janitor
@@ -178,6 +178,7 @@ async def stored_status(config: Config, outbox: Outbox) -> Status:
             for name, sink in config.sinks.items()
         ),
         unreadable_records=buried.get("", 0),
+        unknown_events=stored.unknown,
         store_bytes=stored.size,
         store_limit_bytes=room.limit,
         loss_horizons=_horizons(config, stored, room, now),
@@ -235,6 +236,7 @@ def _sink_status(
         backlog_events=known.backlog.events,
         lag_seconds=max((now - oldest).total_seconds(), 0.0) if oldest else 0.0,
         events_sent=known.settled,
+        events_filtered=known.filtered,
         dead_letters=dead_letters,
         replay_events=known.replay_events,
         replay_left=known.replay_left,
@@ -262,10 +264,12 @@ async def assemble(config: Config) -> AsyncIterator[Daemon]:
         )
         letters = config.store.dead_letters
         pressure = Pressure(outbox, janitor, letters=letters)
+        normalize = CatalogueNormalizer(config.catalogue)
+        redact = config.store.redact.redactor()
         pollers = []
         for name, source in config.sources.items():
             opened: Source = await stack.enter_async_context(source.open(name=name))
-            pollers.append(Poller(name, opened, normalize, outbox, source, pressure))
+            pollers.append(Poller(name, opened, normalize, outbox, source, pressure, redact))
         dispatchers = []
         for name, sink in config.sinks.items():
             await outbox.register(name)

@@ -17,13 +17,18 @@ from pydantic import (
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     WithJsonSchema,
+    field_validator,
     model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from forwarder import redaction
 from forwarder.errors import AccessError, ConfigError
+from forwarder.model import Severity
+from forwarder.redaction import Redactor
 from forwarder.retry import RetryPolicy
+from forwarder.selection import Choice, Predicate, selector
 
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _BYTES: Final = {
@@ -359,6 +364,84 @@ class TlsOptions(Options):
         return context
 
 
+class FilterOptions(Options):
+    """What events may have; all is matched without regard to case, empty fields ask for nothing."""
+
+    kinds: tuple[str, ...] = Field(
+        default=(), description='Kinds, with a trailing * by their beginning: "hook.*".'
+    )
+    severity: Severity | None = Field(
+        default=None,
+        description="include: this severity and graver ones; exclude: this and less grave ones.",
+    )
+    categories: tuple[str, ...] = Field(
+        default=(), description="Categories by their display text, with a trailing * too."
+    )
+    actors: tuple[str, ...] = Field(
+        default=(), description="Names of users, with a trailing * too."
+    )
+    projects: tuple[str, ...] = Field(default=(), description="Keys of projects.")
+    repositories: tuple[str, ...] = Field(
+        default=(), description="Slugs of repositories, or KEY/slug."
+    )
+
+    def choice(self) -> Choice:
+        """Return the same for `selection`."""
+        return Choice(**dict(self))
+
+
+class RedactOptions(Options):
+    """What an event must not tell."""
+
+    credentials: bool = Field(
+        default=True,
+        description="Leave out what looks like a credential, and the text that a finding matched.",
+    )
+    fields: tuple[str, ...] = Field(
+        default=(),
+        description="Fields to leave out: actor.name, actor.id, address, node, system, method,"
+        " objects.name, objects.id, attributes.NAME, changes.NAME; * in NAME is any part.",
+    )
+    patterns: tuple[str, ...] = Field(
+        default=(), description="Regular expressions; what they match is left out everywhere."
+    )
+    key: Secret | None = Field(
+        default=None,
+        description="With it a keyed digest takes the place of what is left out, the same for the"
+        ' same text, so that it can be counted and compared; without it "[redacted]".',
+    )
+
+    @field_validator("fields")
+    @classmethod
+    def _are_fields(cls, fields: tuple[str, ...]) -> tuple[str, ...]:
+        for named in fields:
+            redaction.field(named)
+        return fields
+
+    @field_validator("patterns")
+    @classmethod
+    def _are_patterns(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in patterns:
+            try:
+                matches_nothing = re.compile(pattern).search("") is not None
+            except re.error as error:
+                raise ValueError(f'"{pattern}" is no regular expression: {error}') from error
+            if matches_nothing:
+                raise ValueError(f'"{pattern}" matches even an empty text')
+        return patterns
+
+    def redactor(self) -> Redactor | None:
+        """Return what leaves it out, or None where nothing is to be."""
+        if not (self.credentials or self.fields or self.patterns):
+            return None
+        return Redactor(
+            looks_like_credentials=self.credentials,
+            fields=[redaction.field(named) for named in self.fields],
+            patterns=self.patterns,
+            replace=redaction.digest(self.key.reveal) if self.key else redaction.mask,
+        )
+
+
 class SourceOptions(Options):
     """What every source has; each adds its `type` and an `open`."""
 
@@ -378,8 +461,21 @@ class SinkOptions(Options):
     """What every sink has; each adds its `type` and an `open`."""
 
     format: str = Field(default="json", description="How an event becomes bytes.")
+    include: FilterOptions = Field(
+        default=FilterOptions(), description="Send only events that have all of this."
+    )
+    exclude: FilterOptions = Field(
+        default=FilterOptions(), description="Send no events that have any of this."
+    )
+    redact: RedactOptions = Field(
+        default=RedactOptions(), description="What this sink must not be told."
+    )
     batch: BatchOptions = BatchOptions()
     retry: RetryOptions = RetryOptions()
+
+    def selects(self) -> Predicate | None:
+        """Return a function that says whether the sink wants an event, or None: it wants all."""
+        return selector(self.include.choice(), self.exclude.choice())
 
     @property
     def age_limit(self) -> float | None:

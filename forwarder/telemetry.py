@@ -123,6 +123,17 @@ EVENTS_REPLAYED: Final = Counter(
     ["sink"],
     registry=REGISTRY,
 )
+EVENTS_FILTERED: Final = Counter(
+    "forwarder_events_filtered",
+    "Events that a sink does not want (its include and exclude).",
+    ["sink"],
+    registry=REGISTRY,
+)
+UNKNOWN_EVENTS: Final = Gauge(
+    "forwarder_unknown_events",
+    "Stored events of Soteri's that no kind of the catalogue fits.",
+    registry=REGISTRY,
+)
 EVENTS_BURIED: Final = Counter(
     "forwarder_events_buried",
     "Events that a sink refuses for good; they are dead letters.",

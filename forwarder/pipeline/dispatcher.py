@@ -1,5 +1,6 @@
 """Empties the outbox into one sink; the only place that sends again."""
 
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -11,7 +12,14 @@ from forwarder.options import SinkOptions
 from forwarder.pipeline.pressure import letters_of
 from forwarder.pipeline.progress import HoldError, Progress, outcome
 from forwarder.pipeline.stop import Stop
-from forwarder.telemetry import EVENTS_BURIED, EVENTS_REPLAYED, EVENTS_SENT, SEND_SECONDS, SENDS
+from forwarder.telemetry import (
+    EVENTS_BURIED,
+    EVENTS_FILTERED,
+    EVENTS_REPLAYED,
+    EVENTS_SENT,
+    SEND_SECONDS,
+    SENDS,
+)
 
 REPLAYED_AT_ONCE: Final = 500
 """Events sent again at once, at most: what is new waits for no more than these."""
@@ -39,6 +47,9 @@ class Dispatcher:
         self._max_bytes = options.batch.bytes
         self._age = options.batch.age
         self._owed: tuple[Batch, Receipt, int] | None = None
+        self._wants = options.selects()
+        self._redact = options.redact.redactor()
+        self._unwanted: tuple[int, ...] = ()
         self._letters = letters
         self._may_be_full = True
         self._is_replaying = False
@@ -87,7 +98,7 @@ class Dispatcher:
             return 0.0
         # After a failure the same comes again, as every sink is promised; else they take turns.
         self._is_replaying = batch.replay is not None
-        pause = await self._deliver(batch)
+        pause = await self._filter(batch)
         self._is_replaying = not self._is_replaying
         return pause
 
@@ -128,6 +139,34 @@ class Dispatcher:
             self._may_be_full = await letters_of(self._outbox, self.name) >= self._letters
         return self._may_be_full
 
+    async def _filter(self, batch: Batch) -> float:
+        """Deliver what the sink wants of `batch`, and pass what it does not.
+
+        Dead letters were wanted when they were buried, and somebody asked for them by hand.
+        """
+        if self._wants is None or batch.replay == 0:
+            return await self._deliver(batch)
+        pairs = tuple(zip(batch.events, batch.positions, strict=True))
+        wanted = [pair for pair in pairs if self._wants(pair[0])]
+        self._unwanted = tuple(place for event, place in pairs if not self._wants(event))
+        pause = 0.0
+        if wanted:
+            events, positions = zip(*wanted, strict=True)
+            pause = await self._deliver(replace(batch, events=events, positions=positions))
+        if self._unwanted:
+            rest = replace(batch, events=(), positions=self._unwanted)
+            self._unwanted = ()
+            await self._settle(rest, Receipt(), 1)
+        return pause
+
+    def _with_unwanted(self, batch: Batch) -> Batch:
+        """Return `batch` with the places of the unwanted events before its last one."""
+        passed = tuple(place for place in self._unwanted if place < batch.last)
+        self._unwanted = self._unwanted[len(passed) :]
+        if not passed:
+            return batch
+        return replace(batch, positions=tuple(sorted((*passed, *batch.positions))))
+
     async def _deliver(self, batch: Batch) -> float:
         try:
             receipt = await self._send(batch)
@@ -137,7 +176,8 @@ class Dispatcher:
                 await self._deliver(batch.part(0, half))
                 return await self._deliver(batch.part(half, len(batch)))
             receipt = Receipt((Rejection(batch.events[0].event_id, error.reason, str(error)),))
-        await self._settle(batch, receipt, self.progress.failures + 1)
+        covered = self._with_unwanted(batch)
+        await self._settle(covered, receipt, self.progress.failures + 1)
         return receipt.slow_down
 
     async def _settle(self, batch: Batch, receipt: Receipt, attempts: int) -> None:
@@ -151,6 +191,7 @@ class Dispatcher:
         self.progress.moved()
         sent = EVENTS_SENT if batch.replay is None else EVENTS_REPLAYED
         sent.labels(self.name).inc(len(batch) - len(receipt.rejections))
+        EVENTS_FILTERED.labels(self.name).inc(len(batch.positions) - len(batch))
         self._may_be_full |= bool(receipt.rejections)
         for rejection in receipt.rejections:
             EVENTS_BURIED.labels(self.name, rejection.reason).inc()
@@ -163,6 +204,8 @@ class Dispatcher:
             )
 
     async def _send(self, batch: Batch) -> Receipt:
+        if redact := self._redact:  # here, so that no sink ever sees what it must not tell
+            batch = replace(batch, events=tuple(redact(event) for event in batch.events))
         try:
             with SEND_SECONDS.labels(self.name).time():
                 receipt = await self.sink.send(batch)

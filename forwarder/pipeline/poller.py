@@ -11,6 +11,7 @@ from forwarder.options import SourceOptions
 from forwarder.pipeline.pressure import Pressure
 from forwarder.pipeline.progress import Progress, outcome
 from forwarder.pipeline.stop import Stop
+from forwarder.redaction import Redactor
 from forwarder.telemetry import (
     EVENTS_STORED,
     MARK_SECONDS,
@@ -44,6 +45,7 @@ class Poller:
         outbox: Outbox,
         options: SourceOptions,
         pressure: Pressure | None = None,
+        redact: Redactor | None = None,
     ) -> None:
         self.name = name
         self.progress = Progress("source", name, options.retry)
@@ -52,6 +54,7 @@ class Poller:
         self._outbox = outbox
         self._interval = options.poll_interval
         self._pressure = pressure
+        self._redact = redact
 
     async def run(self, stop: Stop) -> None:
         """Poll until `stop`, each `poll_interval` after the last, sooner or later after failures.
@@ -149,8 +152,13 @@ class Poller:
         unreadable = list(page.unreadable)
         for record in page.records:
             try:
-                events.append(self._normalize(record, source=self.name))
+                event = self._normalize(record, source=self.name)
+                events.append(self._redact(event) if self._redact else event)
             except Exception as error:  # noqa: BLE001  one record's trouble must not stop the log
                 detail = f"the normalizer failed: {type(error).__name__}: {error}"
                 unreadable.append(Unreadable(bytes(record.original), detail))
+        if redact := self._redact:
+            unreadable = [
+                Unreadable(redact.record(each.original), each.detail) for each in unreadable
+            ]
         return events, unreadable

@@ -24,6 +24,7 @@ from forwarder.telemetry import (
     REPLAY_EVENTS,
     STORE_BYTES,
     STORE_LIMIT_BYTES,
+    UNKNOWN_EVENTS,
 )
 
 
@@ -58,6 +59,7 @@ def application(daemon: Daemon) -> Starlette:
     async def metrics(_: Request) -> Response:
         found = await daemon.status()
         DEAD_LETTERS.labels("").set(found.unreadable_records)
+        UNKNOWN_EVENTS.set(found.unknown_events)
         STORE_BYTES.set(found.store_bytes)
         STORE_LIMIT_BYTES.set(found.store_limit_bytes)
         LOSS_HORIZON.clear()  # what is over is gone

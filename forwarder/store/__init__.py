@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 
 from forwarder.errors import StoreError
 from forwarder.interfaces import Outbox
-from forwarder.options import Duration, Options, Size, as_written
+from forwarder.options import Duration, Options, RedactOptions, Size, as_written
 
 _SCHEME: Final = "sqlite:///"
 
@@ -41,6 +41,12 @@ class StoreConfig(Options):
         default=100_000,
         ge=1,
         description="Dead letters of one sink, or unreadable records, at which it pauses.",
+    )
+
+    redact: RedactOptions = Field(
+        default=RedactOptions(credentials=False),
+        description="What is not even stored; by default events are kept as they are, and"
+        " redacted on their way to each sink.",
     )
 
     @field_validator("url")

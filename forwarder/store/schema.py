@@ -73,6 +73,7 @@ POSITIONS = Table(
     Column("settled", BigInteger, nullable=False),
     Column("buried", BigInteger, nullable=False),
     Column("settled_at", BigInteger),
+    Column("filtered", BigInteger, nullable=False),
 )
 
 # `known_as` is the event's id or the digest of the record's bytes. Ids grow and are not used again.
@@ -168,6 +169,10 @@ STEPS: Final[Steps] = (
             id {identity}, sink text not null, wanted text not null, after {bigint} not null,
             until {bigint} not null, events {bigint} not null, done {bigint} not null,
             oldest_at {bigint}, newest_at {bigint})""",
+    ),
+    (
+        """alter table positions add column filtered {bigint} not null default 0""",
+        """create index events_unknown on events (place) where kind = 'soteri.unknown'""",
     ),
 )
 """Step N leads from version N to N + 1. A step that was released never changes."""

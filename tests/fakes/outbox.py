@@ -48,6 +48,7 @@ class _Position:
     settled: int = 0
     buried: int = 0
     settled_at: datetime | None = None
+    filtered: int = 0
 
 
 @dataclass(frozen=True)
@@ -215,6 +216,7 @@ class MemoryOutbox:
         else:
             known.position = batch.last
             known.settled += len(batch) - len(rejected)
+            known.filtered += len(batch.positions) - len(batch)
         if batch.replay != 0:
             known.buried += len(rejected)
             for event_id, rejection in rejected.items():
@@ -472,6 +474,7 @@ class MemoryOutbox:
                     note=self._notes.get(f"sinks.{name}"),
                     replay_events=self._replaying(name)[0],
                     replay_left=self._replaying(name)[1],
+                    filtered=known.filtered,
                 )
                 for name in sorted(self._positions.keys() | noted["sinks"])
                 for known in (self._positions.get(name, _Position()),)
@@ -480,6 +483,7 @@ class MemoryOutbox:
             size=self._size(),
             events=len(self._events),
             rate=self._rate(),
+            unknown=sum(x.event.kind == "soteri.unknown" for x in self._events.values()),
         )
 
     def _size(self) -> int:

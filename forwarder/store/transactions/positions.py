@@ -63,7 +63,7 @@ def register(connection: Connection, sink: str) -> None:
 
 def _insert_position(connection: Connection, sink: str) -> None:
     connection.execute(
-        insert(POSITIONS).values(sink=sink, position=0, memo="{}", settled=0, buried=0)
+        insert(POSITIONS).values(sink=sink, position=0, memo="{}", settled=0, buried=0, filtered=0)
     )
 
 
@@ -107,6 +107,7 @@ def settle(
             "position": batch.last,
             "settled": known.settled + len(batch) - buried,
             "buried": known.buried + buried,
+            "filtered": known.filtered + len(batch.positions) - len(batch),
         }
     elif batch.replay:
         if not replays.settle(connection, batch):

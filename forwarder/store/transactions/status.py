@@ -1,18 +1,25 @@
 """How sources and sinks are, for those who look without the daemon."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, literal_column, select
 
 from forwarder.model import Note, StoredSink, StoredSource, StoreStatus
-from forwarder.store.schema import CHECKPOINTS, NOTES, POSITIONS
+from forwarder.store.schema import CHECKPOINTS, EVENTS, NOTES, POSITIONS
 from forwarder.store.times import moment
 from forwarder.store.transactions import put, replays
 from forwarder.store.transactions.append import chain_heads, decode_checkpoint
 from forwarder.store.transactions.dead_letters import asked, count_dead_letters
 from forwarder.store.transactions.events import count_and_rate
 from forwarder.store.transactions.positions import backlog
+
+# As its partial index says it, so that the events are not gone through.
+_UNKNOWN: Final = (
+    select(func.count())
+    .select_from(EVENTS)
+    .where(EVENTS.c.kind == literal_column("'soteri.unknown'"))
+)
 
 
 def status(connection: Connection, size: int, now: int) -> StoreStatus:
@@ -25,6 +32,7 @@ def status(connection: Connection, size: int, now: int) -> StoreStatus:
         size=size,
         events=events,
         rate=rate,
+        unknown=connection.execute(_UNKNOWN).scalar_one(),
     )
 
 
@@ -78,6 +86,7 @@ def _sink(connection: Connection, name: str, row: Any, note: Note | None) -> Sto
         backlog=backlog(connection, name),
         settled=row.settled if row else 0,
         buried=row.buried if row else 0,
+        filtered=row.filtered if row else 0,
         settled_at=moment(row.settled_at) if row and row.settled_at is not None else None,
         note=note,
         replay_events=events + letters,
