@@ -19,13 +19,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forwarder.errors import AccessError
-from forwarder.model import Checkpoint, Record, Unreadable
+from forwarder.model import Checkpoint, EventFilter, Record, Unreadable
+from forwarder.normalizers import normalize
+from forwarder.pipeline.poller import Poller
 from forwarder.simulator import HandClock, Mixture, Simulator, SimulatorOptions
 from forwarder.sources.bitbucket_audit import BitbucketAuditConfig
 from forwarder.sources.bitbucket_audit.clock import ServerClock
 from forwarder.sources.bitbucket_audit_log import BitbucketAuditLogConfig
 from forwarder.sources.bitbucket_audit_log.source import BitbucketAuditLog
 from tests.fakes.audit_files import NodeFolder, line_of
+from tests.fakes.outbox import MemoryOutbox
 
 NOON = datetime(2020, 3, 1, 12, tzinfo=UTC)
 
@@ -584,3 +587,45 @@ def test_lines_are_the_same_however_the_file_grew(chunks: list[bytes], numbered:
             offset = end
     assert read == [line for line in whole.split(b"\n")[:-1] if line]
     assert offset == whole.rfind(b"\n") + 1
+
+
+async def test_each_road_fills_the_holes_of_the_other_and_no_event_comes_twice(
+    tmp_path: Path,
+) -> None:
+    """Rows that retention took, and files that were removed, through pollers into one outbox."""
+    clock = HandClock(NOON)
+    mixture = Mixture(bursts=0.2, twins=0.1)
+    simulator = Simulator(SimulatorOptions(mixture=mixture), clock=clock)
+    simulator.fill(600, span=3600)
+    truth = simulator.truth()
+    oldest_shown, newest_written = len(truth) // 3, 2 * len(truth) // 3
+    while truth[newest_written]["timestamp"] == truth[newest_written - 1]["timestamp"]:
+        newest_written += 1  # a hole within a millisecond hides which of two twins is there
+    while truth[oldest_shown]["timestamp"] == truth[oldest_shown - 1]["timestamp"]:
+        oldest_shown += 1
+    folder = NodeFolder(tmp_path)
+    folder.append(*[line_of(event) for event in truth[:newest_written]])
+    simulator.log.forget(before_ms=0, keep=len(truth) - oldest_shown)
+    files = BitbucketAuditLogConfig.model_validate(
+        {
+            "type": "bitbucket_audit_log",
+            "paths": [str(tmp_path)],
+            "start_at": "beginning",
+            "categories": [],
+            "identity": "bitbucket",
+            "account": "admin",
+        }
+    )
+    outbox = MemoryOutbox()
+    async with rest(simulator, clock) as asked, files.open(name="files") as read:
+        roads = [
+            Poller("bitbucket", asked, normalize, outbox, files),
+            Poller("files", read, normalize, outbox, files),
+        ]
+        for _ in range(2):
+            for poller in roads:
+                await poller.poll_once()
+    searches = "atlassian.audit.event.action.audit.search"
+    stored = [event async for _, event in outbox.events(EventFilter())]
+    assert len([one for one in stored if one.action_key != searches]) == len(truth)
+    assert {one.source for one in stored} == {"bitbucket", "files"}
