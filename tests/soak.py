@@ -82,6 +82,7 @@ rotate = {{ size = "100KiB", compress = false, keep = 100000 }}
 OPTIONS = f"""\
 batch = {{ events = {BATCH} }}
 retry = {{ initial = "20ms", maximum = "100ms" }}
+redact = {{ credentials = false }}
 """
 
 
