@@ -123,11 +123,14 @@ class Database:
 
     async def room(self, capacity: int | None) -> Room:
         """Return what is in use, and the limit: `capacity`, or less where the disk has less."""
-        used, free = await self.read(_used_and_free)
+        used, unused = await self.read(_used_and_unused)
         log = self.path.with_name(self.path.name + "-wal")
+        # What is in the log alone will take room in the file too.
+        unwritten = max(used + unused - await to_thread.run_sync(_length, self.path), 0)
         used += await to_thread.run_sync(_length, log)
-        free += await to_thread.run_sync(_free, self.path.parent)
-        return Room(used, used + free if capacity is None else min(capacity, used + free))
+        free = unused - unwritten + await to_thread.run_sync(_free, self.path.parent)
+        limit = used + max(free, 0)
+        return Room(used, limit if capacity is None else min(capacity, limit))
 
     async def give_back(self) -> None:
         """Shrink the file, bit by bit, while more than a quarter of it is free."""
@@ -244,7 +247,8 @@ def _used(connection: Connection) -> int:
     return pages * _pragma(connection, "page_size")
 
 
-def _used_and_free(connection: Connection) -> tuple[int, int]:
+def _used_and_unused(connection: Connection) -> tuple[int, int]:
+    """Return the bytes of the file's pages that hold something, and of those that do not."""
     free = _pragma(connection, "freelist_count")
     size = _pragma(connection, "page_size")
     return (_pragma(connection, "page_count") - free) * size, free * size
