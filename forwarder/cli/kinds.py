@@ -1,0 +1,110 @@
+"""`kinds`: the catalogue of events, for people, for machines and for docs/events.md."""
+
+import sys
+from collections.abc import Iterator
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.table import Table
+
+from forwarder.cli.terminal import ConfigOption, loaded, out, shown
+from forwarder.normalizers.catalogue import Kind, shipped
+
+_COLOURS = {"critical": "bold red", "high": "red", "medium": "yellow", "low": "cyan"}
+_TECHNIQUES = "https://attack.mitre.org/techniques/"
+
+
+def kinds(
+    config: ConfigOption = None,
+    *,
+    json: Annotated[bool, typer.Option("--json", help="For machines: one JSON array.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="As docs/events.md.")] = False,
+) -> None:
+    """List the kinds of events: what each is called, how grave it is, why it matters.
+
+    With `--config` those of your configuration are among them.
+
+    Examples:
+
+      soteri-forwarder kinds
+
+      soteri-forwarder kinds --json | jq -r '.[] | select(.severity == "high").kind'
+    """
+    known = loaded(config).catalogue.kinds if config else shipped()
+    listed = sorted(known.values(), key=lambda kind: kind.kind.startswith("bitbucket."))
+    if json:
+        said = [{name: getattr(kind, name) for name in _SHOWN} for kind in listed]
+        sys.stdout.buffer.write(msgspec.json.encode(said) + b"\n")
+    elif markdown:
+        sys.stdout.write("\n".join(_page(listed)))
+    else:
+        _show(listed)
+
+
+_SHOWN = ("kind", "title", "why", "severity", "since", "techniques")
+
+
+def _show(listed: list[Kind]) -> None:
+    table = Table("kind", "severity", "what happened", "since", "ATT&CK")
+    for kind in listed:
+        colour = _COLOURS.get(kind.severity, "dim")
+        table.add_row(
+            shown(kind.kind),
+            f"[{colour}]{kind.severity}[/]",
+            shown(kind.title),
+            kind.since or "",
+            shown(" ".join(kind.techniques)),
+        )
+    out.print(table)
+
+
+def _page(listed: list[Kind]) -> Iterator[str]:
+    yield """\
+# Kinds of events
+
+Every event has a `kind`, a name that stays the same whatever the version and the language of
+Bitbucket and of the app, and a `severity`. This page is printed by
+`soteri-forwarder kinds --markdown`; with `--json` the same comes for machines.
+
+Of Soteri's action texts only "Security hook skipped" is public, so the kinds are recognised by
+rules that tolerate wording (`forwarder/normalizers/catalogue.toml`). What fits no rule, or the
+rules of two kinds, is never guessed: it is `soteri.unknown`, or `bitbucket.` and its action's
+words for Bitbucket's own events, and passes with all it says. `soteri-forwarder status` and the
+metric `forwarder_unknown_events` count those of Soteri's, and `soteri-forwarder events --kind
+soteri.unknown` shows them. Give them a name, or ours another severity, in the configuration:
+
+```toml
+[kinds."acme.push_quarantined"]
+title = "Push quarantined"
+severity = "high"
+actions = ["Push quarantined"]
+
+[kinds."hook.skipped"]
+severity = "critical"
+```
+
+Techniques are MITRE ATT&CK's, only where one truly fits. "Since" is the first version of
+Soteri Security for Bitbucket that writes the event.
+"""
+    yield "## Soteri's\n"
+    yield from _rows(kind for kind in listed if not kind.kind.startswith("bitbucket."))
+    yield """
+## Bitbucket's own, around them
+
+They come where `categories` of the source lets them in (`[]` takes every category).
+"""
+    yield from _rows(kind for kind in listed if kind.kind.startswith("bitbucket."))
+    yield ""
+
+
+def _rows(listed: Iterator[Kind]) -> Iterator[str]:
+    yield "| kind | what happened, and why it matters | severity | since | ATT&CK |"
+    yield "|---|---|---|---|---|"
+    for kind in listed:
+        links = ", ".join(
+            f"[{each}]({_TECHNIQUES}{each.replace('.', '/')}/)" for each in kind.techniques
+        )
+        what = f"**{kind.title}.** {kind.why}".replace("|", "\\|").replace("**skip-", "`**skip-")
+        what = what.replace("check**", "check**`")
+        yield f"| `{kind.kind}` | {what} | {kind.severity} | {kind.since or ''} | {links} |"

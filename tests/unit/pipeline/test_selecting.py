@@ -1,0 +1,167 @@
+"""Each sink gets what it wants, and is not told what it must not know."""
+
+import json
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from forwarder.errors import PermanentError, TransientError
+from forwarder.formats import FORMATS
+from forwarder.model import Attribute, Checkpoint, EventFilter
+from forwarder.options import SinkOptions
+from forwarder.pipeline.dispatcher import Dispatcher
+from tests.fakes.events import BEGINNING, event, events
+from tests.fakes.outbox import MemoryOutbox
+from tests.fakes.secrets import SECRETS
+from tests.fakes.sink import FakeSink
+
+MIXED = [
+    replace(each, kind=kind, severity=severity)
+    for each, (kind, severity) in zip(
+        events(6),
+        [
+            ("scan.started", "info"),
+            ("hook.skipped", "high"),
+            ("scan.started", "info"),
+            ("hook.blocked", "medium"),
+            ("hook.skipped", "high"),
+            ("scan.files_skipped", "low"),
+        ],
+        strict=True,
+    )
+]
+
+
+async def stored(*given: object) -> MemoryOutbox:
+    outbox = MemoryOutbox()
+    await outbox.register("sink")
+    await outbox.append("bitbucket", given, Checkpoint(BEGINNING))
+    return outbox
+
+
+def dispatcher(outbox: MemoryOutbox, sink: object, **written: object) -> Dispatcher:
+    return Dispatcher("sink", sink, outbox, SinkOptions.model_validate(written))
+
+
+async def kinds_for(**written: object) -> list[str]:
+    outbox, sink = await stored(*MIXED), FakeSink()
+    await dispatcher(outbox, sink, **written).dispatch_once()
+    return [each.kind for each in sink.held]
+
+
+ALL = [each.kind for each in MIXED]
+
+
+@pytest.mark.parametrize(
+    ("written", "left"),
+    [
+        ({}, ALL),
+        ({"include": {"kinds": ["HOOK.*"]}}, [kind for kind in ALL if kind.startswith("hook.")]),
+        ({"include": {"severity": "medium"}}, ["hook.skipped", "hook.blocked", "hook.skipped"]),
+        ({"exclude": {"severity": "low"}}, ["hook.skipped", "hook.blocked", "hook.skipped"]),
+        ({"exclude": {"kinds": ["scan.*"], "severity": "medium"}}, ["hook.skipped"] * 2),
+        ({"include": {"kinds": ["hook.*"], "severity": "high"}}, ["hook.skipped"] * 2),
+        ({"include": {"actors": ["ALICE"]}}, ALL),
+        ({"exclude": {"actors": ["al*"]}}, []),
+        ({"include": {"projects": ["sec"], "repositories": ["SEC/payments"]}}, ALL),
+        ({"exclude": {"repositories": ["payments"]}}, []),
+        ({"include": {"categories": ["Soteri*"]}}, ALL),
+        ({"include": {"categories": ["Repositories"]}}, []),
+    ],
+)
+async def test_a_sink_gets_what_it_wants(written, left):
+    assert await kinds_for(**written) == left
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        {"include": {"kinds": ["hook.*"]}},
+        {"include": {"kinds": ["scan.*"]}},
+        {"include": {"kinds": ["nothing.*"]}},
+        {"exclude": {"kinds": ["nothing.*"]}},
+    ],
+)
+async def test_what_is_left_out_is_passed_and_counted(written):
+    outbox, sink = await stored(*MIXED), FakeSink()
+    await dispatcher(outbox, sink, **written).dispatch_once()
+    sent = len(sink.held)
+    known = (await outbox.status()).sinks["sink"]
+    assert known.backlog.events == 0
+    assert (known.settled, known.filtered) == (sent, len(MIXED) - sent)
+
+
+async def test_what_one_sink_does_not_want_is_still_there_for_another():
+    outbox, wants_all = await stored(*MIXED), FakeSink()
+    await outbox.register("other")
+    await dispatcher(outbox, FakeSink(), include={"kinds": ["none.at_all"]}).dispatch_once()
+    await Dispatcher("other", wants_all, outbox, SinkOptions()).dispatch_once()
+    assert [each.kind for each in wants_all.held] == ALL
+
+
+async def test_after_a_failure_nothing_that_is_wanted_was_passed():
+    outbox, sink = await stored(*MIXED), FakeSink(TransientError("not now"))
+    loop = dispatcher(outbox, sink, include={"kinds": ["hook.*"]})
+    with pytest.raises(TransientError):
+        await loop.dispatch_once()
+    assert (await outbox.backlog("sink")).events == len(MIXED)
+    await loop.dispatch_once()
+    known = (await outbox.status()).sinks["sink"]
+    assert (known.settled, known.filtered, known.backlog.events) == (3, 3, 0)
+
+
+async def test_a_dead_letter_keeps_the_event_whole_though_the_sink_was_not_told():
+    secret, text = SECRETS["github classic"]
+    given = event(attributes=(Attribute(name="details", value=text),))
+    outbox, sink = await stored(given), FakeSink(PermanentError("too odd"))
+    await dispatcher(outbox, sink).dispatch_once()
+    (letter,) = [letter async for letter in outbox.dead_letters()]
+    assert secret.encode() in letter.body
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+async def test_no_credential_leaves_through_any_format(format_):
+    given = []
+    for number, (_, text) in enumerate(SECRETS.values(), 1):
+        original = msgspec.Raw(json.dumps({"details": text, "uri": f"https://x/{number}"}).encode())
+        attributes = (Attribute(name="details", value=text),)
+        given.append(event(number, attributes=attributes, system=text, original=original))
+    outbox, sink = await stored(*given), FakeSink()
+    await dispatcher(outbox, sink, batch={"events": 1000}).dispatch_once()
+    told = sink.held
+    assert len(told) == len(SECRETS)
+    for each, (secret, _) in zip(told, SECRETS.values(), strict=True):
+        line = FORMATS[format_].encode(each)
+        for form in (secret, json.dumps(secret)[1:-1], json.dumps(json.dumps(secret))[3:-3]):
+            assert form.encode() not in line
+        # What sinks take past the format: envelopes, headers, structured data.
+        beside = f"{each.system}{each.source}{each.kind}{each.event_id}{each.address}"
+        assert secret not in beside
+
+
+async def test_the_outbox_keeps_the_untouched_event():
+    secret, text = SECRETS["aws key id"]
+    given = event(attributes=(Attribute(name="details", value=text),))
+    outbox, sink = await stored(given), FakeSink()
+    await dispatcher(outbox, sink).dispatch_once()
+    (kept,) = [each async for _, each in outbox.events(EventFilter())]
+    assert secret in kept.attributes[0].value
+    assert secret not in sink.held[0].attributes[0].value
+
+
+async def test_a_sink_may_be_told_everything():
+    _, text = SECRETS["aws key id"]
+    given = event(attributes=(Attribute(name="details", value=text),))
+    outbox, sink = await stored(given), FakeSink()
+    await dispatcher(outbox, sink, redact={"credentials": False}).dispatch_once()
+    assert sink.held[0].attributes[0].value == text
+
+
+async def test_a_keyed_digest_stands_for_the_same_name_wherever_it_comes():
+    outbox, sink = await stored(*events(2)), FakeSink()
+    redact = {"fields": ["actor.name"], "key": "swordfish"}
+    await dispatcher(outbox, sink, redact=redact).dispatch_once()
+    names = {each.actor.name for each in sink.held}
+    assert len(names) == 1
+    assert "alice" not in names.pop()
