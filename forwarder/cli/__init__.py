@@ -11,6 +11,7 @@ from forwarder.cli.demo import demo
 from forwarder.cli.events import events
 from forwarder.cli.export import export
 from forwarder.cli.kinds import kinds
+from forwarder.cli.reconcile import reconcile
 from forwarder.cli.replay import replay
 from forwarder.cli.run import run
 from forwarder.cli.simulate import simulate
@@ -25,7 +26,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (run, check, status, events, verify, export, replay, simulate, demo, kinds):
+for verb in (run, check, status, events, verify, reconcile, export, replay, simulate, demo, kinds):
     app.command(verb.__name__)(verb)
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(config.app, name="config")
