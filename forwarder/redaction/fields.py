@@ -4,19 +4,37 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from forwarder.model import Event
+import msgspec
+
+from forwarder.model import Context, Event
 
 Field = Callable[[Event], Iterator[str | None]]
 """Yields the texts that stand in a field of an event."""
 
+_NOTHING: Final = Context()
+
+
+def _context(event: Event) -> Context:
+    """Return what was looked up beside the record: other names of who and what it names."""
+    return _NOTHING if event.context is msgspec.UNSET else event.context
+
+
 _ONE: Final[dict[str, Field]] = {
-    "actor.name": lambda event: iter((event.actor.name if event.actor else None,)),
+    "actor.name": lambda event: iter(
+        (event.actor.name if event.actor else None, _context(event).actor_name)
+    ),
     "actor.id": lambda event: iter((event.actor.id if event.actor else None,)),
     "address": lambda event: iter((event.address, *(event.address or "").split(","))),
     "node": lambda event: iter((event.node,)),
     "system": lambda event: iter((event.system,)),
     "method": lambda event: iter((event.method,)),
-    "objects.name": lambda event: (thing.name for thing in event.objects),
+    "objects.name": lambda event: iter(
+        (
+            *(thing.name for thing in event.objects),
+            _context(event).project_name,
+            _context(event).repository_name,
+        )
+    ),
     "objects.id": lambda event: (thing.id for thing in event.objects),
 }
 

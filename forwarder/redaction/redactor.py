@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace as changed
 
-from forwarder.model import Actor, Event
+from forwarder.model import Actor, Context, Event
 from forwarder.redaction import credentials
 from forwarder.redaction.credentials import Replace
 from forwarder.redaction.fields import Field
@@ -95,6 +95,7 @@ class Redactor:
             node=_maybe(event.node, clean),
             system=_maybe(event.system, clean),
             method=_maybe(event.method, clean),
+            context=_context(event.context, clean),
             original=msgspec.Raw(original.encode()),
         )
 
@@ -179,6 +180,8 @@ def _may_tell(event: Event) -> bool:
     if event.actor is not None and event.actor.name:
         texts.append(event.actor.name)
     texts += [thing.name for thing in event.objects if thing.name is not None]
+    if event.context is not msgspec.UNSET:
+        texts += [text for text in msgspec.structs.astuple(event.context) if text is not None]
     for attribute in event.attributes:
         if attribute.value is not None:
             texts.append(attribute.value)
@@ -213,6 +216,17 @@ def _contained(text: str) -> str:
 
 def _maybe(text: str | None, clean: _Clean) -> str | None:
     return None if text is None else clean(text)
+
+
+def _context(context: Context | msgspec.UnsetType, clean: _Clean) -> Context | msgspec.UnsetType:
+    if context is msgspec.UNSET:
+        return context
+    return Context(
+        actor_name=_maybe(context.actor_name, clean),
+        project_name=_maybe(context.project_name, clean),
+        repository_name=_maybe(context.repository_name, clean),
+        link=_maybe(context.link, clean),
+    )
 
 
 def _actor(actor: Actor | None, clean: _Clean) -> Actor | None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from forwarder.model import Actor, AffectedObject, Attribute, Change, Event
+from forwarder.model import Actor, AffectedObject, Attribute, Change, Context, Event
 from forwarder.redaction import Redactor, digest, field, mask
 from tests.fakes.events import event, hostile_events, hostile_text
 from tests.fakes.secrets import INNOCENT, SECRETS
@@ -41,6 +41,7 @@ PLACES = {
     "object": lambda text: event(objects=(AffectedObject(type="MISC", name=text),)),
     "actor": lambda text: event(actor=Actor(name=text)),
     "action": lambda text: event(action=text),
+    "looked up": lambda text: event(context=Context(repository_name=text)),
     "original alone": lambda text: with_original(event(), strange=[{"deep": text}]),
     "original as text": lambda text: replace(
         event(), original=msgspec.Raw(json.dumps(text).encode())
@@ -202,3 +203,20 @@ def test_no_credential_is_left_in_a_hostile_event(given_event, name):
     attributes = (*given_event.attributes, Attribute(name="x", value=text))
     redacted = Redactor()(replace(given_event, attributes=attributes))
     assert secret not in everything(redacted)
+
+
+def test_who_and_what_is_left_out_goes_from_what_was_looked_up_too():
+    looked_up = Context(
+        actor_name="Alice Archer",
+        project_name="Secret plans",
+        repository_name="Payments service",
+        link="https://bitbucket.example.com/projects/~alice/repos/payments",
+    )
+    given_event = event(
+        actor=Actor(name="alice"),
+        objects=(AffectedObject(type="REPOSITORY", name="payments"),),
+        context=looked_up,
+    )
+    said = everything(Redactor(fields=[field("actor.name"), field("objects.name")])(given_event))
+    for text in ("Alice Archer", "alice", "Secret plans", "Payments service", "payments"):
+        assert text not in said
