@@ -13,7 +13,7 @@ from tests.fakes.events import event, hostile_events
 from tests.fakes.kinds import every_event
 from tests.fakes.simulated import simulated
 
-hostile = settings(deadline=None, derandomize=True)
+hostile = settings(deadline=None, derandomize=True, max_examples=60)
 
 
 @dataclass(frozen=True)

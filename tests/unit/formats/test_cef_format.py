@@ -13,7 +13,7 @@ from tests.fakes.events import event, hostile_events, hostile_text
 from tests.fakes.kinds import event_of, every_event
 from tests.receivers.cef import CefError, parse
 
-hostile = settings(deadline=None, derandomize=True)
+hostile = settings(deadline=None, derandomize=True, max_examples=60)
 
 
 def read(one):

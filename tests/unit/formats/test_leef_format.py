@@ -14,7 +14,7 @@ from tests.fakes.events import event, hostile_events
 from tests.fakes.kinds import event_of, every_event
 from tests.receivers.leef import LeefError, parse
 
-hostile = settings(deadline=None, derandomize=True)
+hostile = settings(deadline=None, derandomize=True, max_examples=60)
 
 
 def read(one):

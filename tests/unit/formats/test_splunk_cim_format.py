@@ -50,7 +50,7 @@ def test_every_action_is_one_that_the_model_prescribes():
             assert written["action"] in CHANGE_ACTIONS, one.kind
 
 
-@settings(deadline=None, derandomize=True)
+@settings(deadline=None, derandomize=True, max_examples=60)
 @given(drawn=hostile_events())
 def test_every_value_is_text(drawn):
     written = fields(drawn)
