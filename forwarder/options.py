@@ -299,7 +299,7 @@ class BatchOptions(Options):
 
     events: int = Field(default=1000, ge=1, le=10_000, description="Events in one batch, at most.")
     bytes: Size = Field(
-        default=as_written("900KiB"),
+        default=as_written("4MiB"),
         description="Stored size of one batch, at most; a larger event goes alone.",
     )
     age: Duration = Field(
