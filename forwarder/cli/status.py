@@ -70,7 +70,9 @@ def _show(found: Status) -> None:
             f"{source.events_stored:,}",
             ago(source.stored_at, now=now),
         )
-    sinks = Table("sink", "state", "backlog", "lag", "sent", "dead letters", "last sent")
+    sinks = Table(
+        "sink", "state", "backlog", "lag", "sent", "left out", "dead letters", "last sent"
+    )
     for sink in found.sinks:
         sinks.add_row(
             sink.name,
@@ -78,6 +80,7 @@ def _show(found: Status) -> None:
             f"{sink.backlog_events:,}",
             span(sink.lag_seconds) if sink.backlog_events else "none",
             f"{sink.events_sent:,}",
+            f"{sink.events_filtered:,}",
             f"[red]{sink.dead_letters:,}[/]" if sink.dead_letters else "0",
             ago(sink.sent_at, now=now),
         )
@@ -97,6 +100,11 @@ def _show(found: Status) -> None:
         left = span(horizon.seconds) if horizon.seconds > 0 else "none"
         colour = "red" if horizon.seconds < _SOON else "dim"
         out.print(f"[{colour}]loss horizon {left}[/]: {_CAUSES[horizon.cause]} ({horizon.part})")
+    if found.unknown_events:
+        out.print(
+            f"[yellow]{found.unknown_events:,}[/] stored events of Soteri's fit no kind: see "
+            '"soteri-forwarder events --kind soteri.unknown"'
+        )
     if found.unreadable_records:
         err.print(f"[red]{found.unreadable_records:,}[/] records could not be read: dead letters")
 

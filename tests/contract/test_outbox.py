@@ -969,3 +969,22 @@ async def test_the_status_says_how_much_is_stored_and_how_fast_it_came(
     await outbox.prune(stored_before=clock.at, sinks=["splunk"])
     status = await outbox.status()
     assert (status.events, status.rate) == (0, 0.0)
+
+
+async def test_places_beyond_those_of_the_events_are_passed_and_counted_as_filtered(
+    outbox: Outbox,
+) -> None:
+    await outbox.append("bitbucket", events(4), MARK)
+    batch = await outbox.read("splunk", limit=10, max_bytes=10**6)
+    assert batch is not None
+    first, rest = batch.part(0, 2), batch.part(2, 4)
+    await outbox.settle("splunk", Batch(first.events[1:], first.positions), Receipt())
+    await outbox.settle("splunk", Batch((), rest.positions), Receipt())
+    known = (await outbox.status()).sinks["splunk"]
+    assert (known.settled, known.filtered, known.backlog.events) == (1, 3, 0)
+
+
+async def test_the_status_counts_what_no_kind_fits(outbox: Outbox) -> None:
+    unknown = [event(number, kind="soteri.unknown") for number in (2, 3)]
+    await outbox.append("bitbucket", [event(1), *unknown], MARK)
+    assert (await outbox.status()).unknown == 2

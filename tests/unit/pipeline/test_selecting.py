@@ -5,16 +5,22 @@ import json
 import msgspec
 import pytest
 from msgspec.structs import replace
+from pydantic import ValidationError
 
 from forwarder.errors import PermanentError, TransientError
 from forwarder.formats import FORMATS
-from forwarder.model import Attribute, Checkpoint, EventFilter
-from forwarder.options import SinkOptions
+from forwarder.model import Attribute, Checkpoint, EventFilter, Page, Unreadable
+from forwarder.normalizers import normalize
+from forwarder.options import RedactOptions, SinkOptions, SourceOptions
 from forwarder.pipeline.dispatcher import Dispatcher
+from forwarder.pipeline.poller import Poller
+from forwarder.store import StoreConfig
 from tests.fakes.events import BEGINNING, event, events
 from tests.fakes.outbox import MemoryOutbox
+from tests.fakes.records import record
 from tests.fakes.secrets import SECRETS
 from tests.fakes.sink import FakeSink
+from tests.fakes.source import FakeSource
 
 MIXED = [
     replace(each, kind=kind, severity=severity)
@@ -165,3 +171,41 @@ async def test_a_keyed_digest_stands_for_the_same_name_wherever_it_comes():
     names = {each.actor.name for each in sink.held}
     assert len(names) == 1
     assert "alice" not in names.pop()
+
+
+async def test_what_must_not_be_stored_is_not_even_in_the_outbox():
+    secret, text = SECRETS["aws key id"]
+    given = record(attributes=(Attribute(name="details", value=text),))
+    page = Page(
+        records=(given,),
+        checkpoint=Checkpoint(BEGINNING),
+        unreadable=(Unreadable(text.encode(), "no JSON"),),
+    )
+    outbox = MemoryOutbox()
+    redact = RedactOptions().redactor()
+    source = FakeSource(page)
+    await Poller("bitbucket", source, normalize, outbox, SourceOptions(), redact=redact).poll_once()
+    (kept,) = [each async for _, each in outbox.events(EventFilter())]
+    (letter,) = [each async for each in outbox.dead_letters()]
+    assert kept.event_id == given.event_id
+    assert kept.attributes[0].value == text.replace(secret, "[redacted]")
+    assert letter.body == text.replace(secret, "[redacted]").encode()
+
+
+def test_by_default_the_store_keeps_events_as_they_came():
+    assert StoreConfig().redact.redactor() is None
+    assert SinkOptions().redact.redactor() is not None
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ({"fields": ["actor.nam"]}, "is no field of an event"),
+        ({"patterns": ["("]}, "is no regular expression"),
+        ({"patterns": ["a*"]}, "matches even an empty text"),
+        ({"key": ""}, "is empty"),
+    ],
+)
+def test_a_mistake_in_what_is_redacted_is_named(written, told):
+    with pytest.raises(ValidationError, match=told):
+        RedactOptions.model_validate(written)
