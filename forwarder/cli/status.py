@@ -92,6 +92,11 @@ def _show(found: Status) -> None:
             err.print(f"[red]{part.name}[/] {part.state} since {since}: {shown(part.error)}")
         if part.remedy:
             err.print(f"  [bold]remedy:[/] {shown(part.remedy)}")
+    _show_beside(found)
+
+
+def _show_beside(found: Status) -> None:
+    """Print what is only there at times: replays, horizons, what is unknown or unreadable."""
     for sink in found.sinks:
         if sink.replay_left:
             done = sink.replay_events - sink.replay_left
