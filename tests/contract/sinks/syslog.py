@@ -1,5 +1,6 @@
 """A real rsyslogd over TLS with client certificates, as a destination."""
 
+import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ class RsyslogDestination:
     def __init__(self, folder: Path, *, via: Via) -> None:
         self._trusted = make_certificates(folder / "trusted")
         self._stranger = make_certificates(folder / "stranger")
+        self._last = 0
         self._receiver = Rsyslog(folder, via=via, certificates=self._trusted)
         tls = {
             "ca_file": self._trusted.ca_file,
@@ -37,11 +39,31 @@ class RsyslogDestination:
         return self._config.open(name="siem", format=FORMATS["json"], memory=memory)
 
     async def held(self, count: int) -> Sequence[str]:
+        if self._receiver.kind == "udp":
+            return await self._held_over_udp()
         with anyio.move_on_after(10):
             while self._receiver.count() < count:
                 await anyio.sleep(0.01)
+        return self._ids()
+
+    async def _held_over_udp(self) -> Sequence[str]:
+        """Wait for a datagram that was sent after all others, so that no more can come."""
+        self._last += 1
+        last = f"<14>1 - - last - {self._last} - -"
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.sendto(last.encode(), ("127.0.0.1", self._receiver.port))
+        with anyio.fail_after(60):
+            while all(one["rawmsg"] != last for one in self._receiver.messages()):
+                await anyio.sleep(0.01)
+        return self._ids()
+
+    def _ids(self) -> list[str]:
         # What rsyslog writes has its control characters escaped, and ends in no line end.
-        parsed = [parse(one["rawmsg"].encode()) for one in self._receiver.messages()]
+        parsed = [
+            parse(one["rawmsg"].encode())
+            for one in self._receiver.messages()
+            if one["app-name"] != "last"
+        ]
         return [one.structured_data["soteri@32473"]["event_id"] for one in parsed]
 
     async def break_down(self) -> None:
