@@ -30,7 +30,7 @@ from tests.receivers.rsyslog import Rsyslog, rsyslogd
 BATCH = 20
 """Events in a batch of every sink: what a crash may double."""
 LOAD = 8 * BATCH
-"""Events of any kind that are written for each crash and every two seconds: a third are Soteri's."""
+"""Events written for each crash, and every two seconds until it: a third of them are Soteri's."""
 GROUP, STREAM = "/soteri/audit", "forwarder"
 
 CONFIG = """
