@@ -75,7 +75,7 @@ class Redactor:
         needles = self._needles(event)
         clean = self._cleaning(needles)
         original = self._original(bytes(event.original).decode(), clean, _protected(event))
-        return changed(
+        left = changed(
             event,
             actor=_actor(event.actor, clean),
             objects=tuple(
@@ -98,6 +98,8 @@ class Redactor:
             context=_context(event.context, clean),
             original=msgspec.Raw(original.encode()),
         )
+        # The digest of what is gone would let it be guessed: everything else of it is known.
+        return event if left == event else changed(left, chain=msgspec.UNSET)
 
     def record(self, body: bytes) -> bytes:
         """Return a record that could not be read, without what it must not tell."""

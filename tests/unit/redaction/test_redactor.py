@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from forwarder.model import Actor, AffectedObject, Attribute, Change, Context, Event
 from forwarder.redaction import Redactor, digest, field, mask
-from tests.fakes.events import event, hostile_events, hostile_text
+from tests.fakes.events import event, hostile_events, hostile_text, linked
 from tests.fakes.secrets import INNOCENT, SECRETS
 
 pure = settings(deadline=None, derandomize=True)
@@ -220,3 +220,10 @@ def test_who_and_what_is_left_out_goes_from_what_was_looked_up_too():
     said = everything(Redactor(fields=[field("actor.name"), field("objects.name")])(given_event))
     for text in ("Alice Archer", "alice", "Secret plans", "Payments service", "payments"):
         assert text not in said
+
+
+def test_what_was_redacted_has_no_chain_and_what_was_not_keeps_it():
+    (kept,) = linked([event(1)])
+    redact = Redactor(patterns=["alice"])
+    assert redact(kept).chain is msgspec.UNSET
+    assert Redactor(patterns=["nobody at all"])(kept) == kept
