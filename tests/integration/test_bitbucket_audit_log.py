@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forwarder.errors import AccessError
+from forwarder.interfaces import Rereads
 from forwarder.model import Checkpoint, EventFilter, Record, Unreadable
 from forwarder.normalizers import normalize
 from forwarder.pipeline.poller import Poller
@@ -563,6 +564,15 @@ async def test_a_probe_says_what_is_there(tmp_path: Path) -> None:
     NodeFolder(tmp_path / "b").append(line_of(made(2)))
     async with reader(tmp_path / "*" / "*.audit.log") as read:
         assert (await read.source.probe()).startswith("2 files in 2 folders")
+
+
+async def test_a_line_that_was_kept_can_be_read_again_by_itself(tmp_path: Path) -> None:
+    async with reader(tmp_path, categories=["Another"]) as read:
+        assert isinstance(read.source, Rereads)
+        one = read.source.decode(line_of(made(3)))
+        assert isinstance(one, Record)
+        assert one.objects[0].id == "3"
+        assert isinstance(read.source.decode(b"torn"), Unreadable)
 
 
 # --- lines ---

@@ -64,6 +64,19 @@ class Reading:
 
         The id is that of the first among equals. `line` has no line end.
         """
+        found = self._read(line)
+        if isinstance(found, Unreadable):
+            return found
+        ms, entity, original = found
+        return self._record(ms, entity, original) if self._wants(entity) else None
+
+    def decode(self, line: bytes) -> Record | Unreadable:
+        """Return the same, wanted or not."""
+        found = self._read(line)
+        return found if isinstance(found, Unreadable) else self._record(*found)
+
+    @staticmethod
+    def _read(line: bytes) -> tuple[int, Entity, msgspec.Raw] | Unreadable:
         try:
             line.decode()  # msgspec does not look at the bytes of strings that it skips
             found = _line(line)
@@ -76,17 +89,20 @@ class Reading:
                 original = _kept(line, text)
             except (ValueError, OverflowError, RecursionError) as error:
                 return Unreadable(line, f"{type(error).__name__}: {error}"[:500])
-        return self._chosen(at, entity, original)
+        return at, entity, original
 
-    def _chosen(self, ms: int, entity: Entity, original: msgspec.Raw) -> Record | None:
+    def _wants(self, entity: Entity) -> bool:
         told = entity.type or _NO_TYPE
         if self._categories and told.category not in self._categories:
-            return None
+            return False
         if self._actions and told.action not in self._actions:
-            return None
+            return False
         name = entity.author.name if entity.author else None
-        if told.action_i18n_key == SEARCH_ACTION and name and name.casefold() == self._account:
-            return None
+        own = told.action_i18n_key == SEARCH_ACTION and name and name.casefold() == self._account
+        return not own
+
+    def _record(self, ms: int, entity: Entity, original: msgspec.Raw) -> Record:
+        told = entity.type or _NO_TYPE
         return Record(
             event_id=identity.derive(self._namespace, ms, entity),
             occurred_at=instants.moment(ms),

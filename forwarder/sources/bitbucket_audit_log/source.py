@@ -91,6 +91,10 @@ class BitbucketAuditLog:
         self._counted = look.checkpoint()
         yield Page((), self._counted)
 
+    def decode(self, original: bytes) -> Record | Unreadable:
+        """Return what a line that was kept tells; see `interfaces.Rereads`."""
+        return self._reading.decode(original)
+
     async def probe(self) -> str:
         """Look which files there are, and at the first bytes of the newest of each folder."""
         return await to_thread.run_sync(self._probe)
@@ -107,7 +111,8 @@ class BitbucketAuditLog:
         newest = max(one.file.modified for one in followed)
         written = datetime.fromtimestamp(newest, tz=instants.EPOCH.tzinfo)
         return (
-            f"{len(followed)} files in {folders} {'folder' if folders == 1 else 'folders'}, "
+            f"{len(followed)} {'file' if len(followed) == 1 else 'files'} in "
+            f"{folders} {'folder' if folders == 1 else 'folders'}, "
             f"{size:,} bytes; last written to {written:%Y-%m-%d %H:%M:%S} UTC"
         )
 
