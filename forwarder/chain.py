@@ -32,8 +32,9 @@ def link(before: Link, content: bytes) -> Link:
     sequence number in decimal, a space, the content.
     """
     sequence = before.sequence + 1
-    digest = sha256(f"{before.digest} {sequence} ".encode() + content).hexdigest()
-    return Link(sequence=sequence, digest=digest)
+    hashed = sha256(f"{before.digest} {sequence} ".encode())
+    hashed.update(content)
+    return Link(sequence=sequence, digest=hashed.hexdigest())
 
 
 def linked(content: bytes, its: Link) -> bytes:
