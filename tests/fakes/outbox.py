@@ -264,7 +264,7 @@ class MemoryOutbox:
         if known is None or batch.first <= known.replay.after:
             return False
         known.replay = replace(known.replay, after=batch.last)
-        known.done += len(batch)
+        known.done += len(batch.positions)
         if batch.last >= known.replay.until:
             del self._replays[known.replay.id]
         return True

@@ -114,6 +114,6 @@ def settle(connection: Connection, batch: Batch) -> bool:
         connection.execute(
             update(REPLAYS)
             .where(REPLAYS.c.id == known.id)
-            .values(after=batch.last, done=known.done + len(batch))
+            .values(after=batch.last, done=known.done + len(batch.positions))
         )
     return True
