@@ -9,6 +9,7 @@ passwords in URLs), and names that people give to fields with a password in them
 import re
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import filterfalse
 from typing import Final
 
 Replace = Callable[[str], str]
@@ -149,8 +150,30 @@ _TELLTALE: Final = re.compile(
 )
 
 
+# Texts between quotes that hold no hint. An event is mostly made of those that the last one had:
+# to look for 30 hints in the rest takes a third of the time.
+_harmless: Final[set[str]] = set()
+_REMEMBERED: Final = 16_384
+_SHORT: Final = 64
+
+
 def may_hold(text: str) -> bool:
-    """Return whether `text` may hold a credential; quick, and never wrong where it says no."""
+    """Return whether `text` may hold a credential; quick, and never wrong where it says no.
+
+    No hint has a quote in it, so each stands between two quotes.
+    """
+    new = list(filterfalse(_harmless.__contains__, text.split('"')))
+    if not new:
+        return False
+    if _has_hint("\n".join(new)):
+        return True
+    if len(_harmless) > _REMEMBERED:
+        _harmless.clear()
+    _harmless.update([piece for piece in new if len(piece) <= _SHORT])
+    return False
+
+
+def _has_hint(text: str) -> bool:
     for letter in _RARE:
         if letter in text:
             if _BEHIND_RARE.search(text):

@@ -193,7 +193,7 @@ def _may_tell(event: Event) -> bool:
         if change.key is not None and credentials.is_telltale(change.key):
             return True
         texts += (change.from_ or "", change.to or "")
-    return credentials.may_hold("\n".join(texts))
+    return credentials.may_hold('"'.join(texts))
 
 
 def _telltale(event: Event) -> Iterator[str | None]:
