@@ -12,7 +12,7 @@ KILLS = 50
 RECEIVER_KILLS = 10
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 async def test_fifty_kills_and_ten_of_each_rsyslogd_lose_nothing_anywhere(tmp_path: Path) -> None:
     async with scene(tmp_path, seed=50) as played:
         for number in range(KILLS):
