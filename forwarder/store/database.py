@@ -51,6 +51,9 @@ _CREATION: Final = (
     # Lets the janitor give room back to the disk bit by bit.
     "pragma auto_vacuum = incremental",
 )
+# Kept free on the disk for the log: it is 8 MiB, and more while a reader keeps it from being
+# emptied. Without it not even a position could be stored.
+_LOG_ROOM: Final = 16 * 1024**2
 _GIVEN_BACK: Final = 256  # pages (4 MiB) at once
 # https://sqlite.org/rescode.html. SHMSIZE is what a full disk answers where the log's index grows.
 _LATER: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM})
@@ -127,8 +130,10 @@ class Database:
         log = self.path.with_name(self.path.name + "-wal")
         # What is in the log alone will take room in the file too.
         unwritten = max(used + unused - await to_thread.run_sync(_length, self.path), 0)
-        used += await to_thread.run_sync(_length, log)
+        written = await to_thread.run_sync(_length, log)
+        used += written
         free = unused - unwritten + await to_thread.run_sync(_free, self.path.parent)
+        free -= max(_LOG_ROOM - written, 0)
         limit = used + max(free, 0)
         return Room(used, limit if capacity is None else min(capacity, limit))
 
