@@ -137,9 +137,16 @@ class AuditLog:
         for affected in self.questions:
             newest_first: list[Record] = []
             newest: int | None = None
+            suspect: list[msgspec.Raw] | None = None
             async with aclosing(self._pages(window, affected)) as pages:
                 async for answer in pages:
+                    if answer.entities == suspect:  # as twins they would all get ids of their own
+                        raise TransientError(
+                            "Bitbucket's cursor does not lead to older rows: the same come again"
+                        )
                     highest, oldest = self._take(answer, stretch, newest_first)
+                    climbs = _lies_after(answer.paging_info.next_page_cursor, oldest)
+                    suspect = answer.entities if climbs else None
                     first = newest is None
                     newest = highest if newest is None else newest
                     if not answer.paging_info.last_page and plan.crowded(
@@ -220,6 +227,12 @@ class AuditLog:
                         "one audit event alone passes the size that an answer may have"
                     ) from error
                 limit = max(limit // 2, 1)
+
+
+def _lies_after(cursor: str | None, oldest: int) -> bool:
+    """Whether a cursor (``epochMillis,id``) lies after the oldest row of its page."""
+    at, _, _ = (cursor or "").partition(",")
+    return at.isascii() and at.isdigit() and int(at) > oldest
 
 
 def _older(cursor: str, than: str | None) -> bool:
