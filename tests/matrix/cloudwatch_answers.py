@@ -16,7 +16,7 @@ from forwarder.sinks.cloudwatch_logs.failures import VERDICTS
 from tests.contract.sinks.cloudwatch_logs import alone
 from tests.matrix.cell import Cell, Family, Outcome
 from tests.matrix.destinations import CloudWatchDestination
-from tests.matrix.world import Life, World, forward
+from tests.matrix.world import Life, World, any_ca, forward
 from tests.receivers.cloudwatch import AwsError, CloudWatch, Fault, Page, cloudwatch
 
 
@@ -52,6 +52,7 @@ async def played(
         alone(patch, folder)
         patch.setenv("AWS_ACCESS_KEY_ID", "AKIDFORWARDER")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "the secret")
+        patch.setenv("AWS_CA_BUNDLE", str(any_ca(folder)))
         destination = CloudWatchDestination(receiver, stale=stale, days=days)
         return await act(destination, World(folder, destination, **{"events": 8, **world}))
 

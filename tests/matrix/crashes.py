@@ -21,7 +21,7 @@ from tests.matrix.destinations import (
     SyslogDestination,
     keep_reading,
 )
-from tests.matrix.world import Destination, World
+from tests.matrix.world import Destination, World, any_ca
 from tests.receivers.cloudwatch import cloudwatch
 from tests.receivers.socket_peer import socket_peer
 
@@ -114,6 +114,7 @@ async def live(folder: Path, destination: Destination, fate: Fate) -> Outcome:
         folder,
         destination,
         apart=timedelta(hours=2),
+        durable=True,
         source={"page_size": 3},
         keep=lambda outbox: Mortal(outbox, fate),  # type: ignore[arg-type,return-value]
     )
@@ -168,6 +169,7 @@ def to_cloudwatch(folder: Path) -> Iterator[Destination]:
         alone(patch, folder)
         patch.setenv("AWS_ACCESS_KEY_ID", "AKIDFORWARDER")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "the secret")
+        patch.setenv("AWS_CA_BUNDLE", str(any_ca(folder)))
         yield CloudWatchDestination(receiver)
 
 
@@ -202,6 +204,7 @@ async def made(sink: str) -> dict[str, int]:
             Path(folder),
             destination,
             apart=timedelta(hours=2),
+            durable=True,
             source={"page_size": 3},
             keep=lambda outbox: Mortal(outbox, fate),  # type: ignore[arg-type,return-value]
         )

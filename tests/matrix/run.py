@@ -27,10 +27,10 @@ _HEAD = """\
 
 Every line is one fault of a closed list; what is behind it is what the forwarder did, and in
 parentheses at which places of the walk or in which settings the fault was played. Each was played
-with the real source, loops, outbox (SQLite) and sink, between the simulated Bitbucket and a strict
-receiver. In every cell, what the destination holds together with the dead letters was afterwards
-exactly what Bitbucket's audit log holds, in the outbox's order, and nothing was both delivered and
-buried.
+with the real source, loops and sink between the simulated Bitbucket and a strict receiver, the
+outbox on SQLite where commits or sockets matter and in memory elsewhere. In every cell, what the
+destination holds together with the dead letters was afterwards exactly what Bitbucket's audit log
+holds, in the outbox's order, and nothing was both delivered and buried.
 
 *Retried*: tried again with a growing pause. *Paused*: access was refused, everything was kept, and
 it was tried again after five minutes. *Doubled*: arrived twice, each time with the same event id.

@@ -162,7 +162,9 @@ def _secured(peer: Peer, folder: Path, version: str) -> dict[str, object]:
 
 
 async def _forward(folder: Path, destination: SyslogDestination, peer: Peer) -> Outcome:
-    world = World(folder, destination, events=0, batch=9, source={"start_at": "beginning"})
+    world = World(
+        folder, destination, events=0, batch=9, durable=True, source={"start_at": "beginning"}
+    )
     for _ in range(9):
         world.clock.advance(1)
         world.simulator.emit(LARGE)
