@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check bench requirements clean
+.PHONY: demo test check bench soak requirements clean
 
 demo: .venv/runtime  ## Bitbucket, forwarder and a file, all on this machine, in under a minute
 	$(BIN)/python -m forwarder demo $(ARGS)
@@ -16,6 +16,9 @@ check: .venv/tests  ## what is quick: linters, types, arrows, unit and contract 
 
 bench: .venv/tests  ## figures as JSON; see docs/performance.md
 	$(BIN)/python -m tests.bench $(ARGS)
+
+soak: .venv/tests  ## crashes under load for a long time; figures as JSON
+	$(BIN)/python -m tests.soak $(ARGS)
 
 requirements:  ## pin again, hashed and without the name of any index
 	tests/pin.sh

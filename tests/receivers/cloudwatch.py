@@ -447,7 +447,8 @@ _started: list["subprocess.Popen[bytes]"] = []
 def cloudwatch() -> Iterator[CloudWatch]:
     """Yield an empty CloudWatch Logs, listening on a port of its own."""
     moto = _moto()
-    httpx.post(f"{moto}/moto-api/reset", timeout=30, trust_env=False, verify=False).raise_for_status()
+    reset = httpx.post(f"{moto}/moto-api/reset", timeout=30, trust_env=False, verify=False)
+    reset.raise_for_status()
     conversation = type("Conversation", (_Conversation,), {})
     server = _Server(("127.0.0.1", 0), conversation)
     receiver = CloudWatch(f"http://127.0.0.1:{server.server_address[1]}", moto)
