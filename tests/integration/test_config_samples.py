@@ -85,7 +85,8 @@ def test_the_sample_of_variables_loads_without_any_file(tmp_path: Path):
 
 
 FULL = (SAMPLES / "full.toml").read_text()
-SHARED = {"batch", "retry", "tls", "include", "exclude", "redact"}  # shown once, they are the same everywhere
+# Shown once, as they are the same everywhere:
+SHARED = {"batch", "retry", "tls", "include", "exclude", "redact"}
 IN_WORDS = {
     ("token",),
     ("username",),
