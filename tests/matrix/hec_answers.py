@@ -24,6 +24,8 @@ BODIES = {
     "an endless body": b"x" * 200_000,
     "a JSON nested too deep": b"[" * 100_000,
 }
+UNREAD = {f"HTTP 200 with {body}" for body, data in BODIES.items() if len(data) > 65_536}
+"""Not read to their end: trio complains of httpx's generators then, which asyncio closes itself."""
 BROKEN = sorted(
     (
         error
@@ -273,7 +275,7 @@ def families() -> list[Family]:
             "of HEC, every HTTP status with a body that is not HEC's, every way in which a "
             "connection can fail.",
             tuple(
-                Cell(title, fault, place, f"{sentence} {place}", play)
+                Cell(title, fault, place, f"{sentence} {place}", play, virtual=fault not in UNREAD)
                 for fault, place, sentence, play in _cells(title)
             ),
         ),
@@ -282,7 +284,9 @@ def families() -> list[Family]:
             "The same batches; the fault meets the first question, which is whether the token "
             "acknowledges at all, or the one after a batch was taken.",
             tuple(
-                Cell(acks, fault, place, f"{sentence} at {place}", play)
+                Cell(
+                    acks, fault, place, f"{sentence} at {place}", play, virtual=fault not in UNREAD
+                )
                 for fault, place, sentence, play in _acks()
             ),
         ),
