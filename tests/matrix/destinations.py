@@ -34,7 +34,7 @@ class HecDestination:
 
     ordered = True
 
-    def __init__(self, folder: Path, *, ack: bool, ack_timeout: str = "5m") -> None:
+    def __init__(self, folder: Path, *, ack: bool, ack_timeout: str = "20s") -> None:
         self.hec = Hec(acking=ack)
         self.transport: httpx.AsyncBaseTransport = httpx.ASGITransport(self.hec.app)
         self._config = SplunkHecConfig.model_validate(

@@ -9,6 +9,7 @@ from tests.matrix import crashes, file_errors, source_faults
 from tests.matrix.cell import Cell
 from tests.matrix.run import PAGE, families, play, read
 
+SAID = read(PAGE.read_text())
 CELLS = list(chain.from_iterable(family.cells for family in families()))
 
 
@@ -20,11 +21,11 @@ def sentence(cell: Cell) -> str:
 def test_nothing_is_lost_where(cell: Cell) -> None:
     outcome = play(cell)
     assert outcome.problems == ()
-    assert read(PAGE.read_text())[cell.key] == outcome.did, "run python -m tests.matrix"
+    assert SAID.get(cell.key) == outcome.did, "run python -m tests.matrix"
 
 
 def test_the_page_names_every_cell_and_no_other() -> None:
-    assert read(PAGE.read_text()).keys() == {cell.key for cell in CELLS}
+    assert SAID.keys() == {cell.key for cell in CELLS}
 
 
 def test_no_two_cells_have_one_name() -> None:
