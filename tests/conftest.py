@@ -1,6 +1,16 @@
 """What holds for every test."""
 
+import hypothesis
 import pytest
+
+# The same examples in every run, and none refused for the time it takes on a busy machine.
+hypothesis.settings.register_profile(
+    "steady",
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("steady")
 
 
 @pytest.fixture
