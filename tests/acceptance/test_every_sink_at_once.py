@@ -49,6 +49,7 @@ batch = {{ events = 100 }}
 [sinks.archive]
 type = "file"
 path = "{folder}/audit.jsonl"
+redact = {{ credentials = false }}
 """
 
 

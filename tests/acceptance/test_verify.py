@@ -33,6 +33,7 @@ listen = ""
 type = "file"
 path = "{folder}/audit.jsonl"
 rotate = {{ size = "100KiB" }}
+redact = {{ credentials = false }}
 batch = {{ events = 20 }}
 """
 
