@@ -167,16 +167,16 @@ def _summary(simulator: "Simulator", arrivals: _Arrivals) -> bool:
     inside = len(set(arrivals.ids))
     doubled = len(arrivals.ids) - inside
     table = Table(show_header=False, title="\nWhat happened", title_justify="left")
-    table.add_row("events that the simulated Bitbucket made for Soteri", f"{made}")
+    table.add_row("events that Bitbucket made for Soteri", f"{made}")
     table.add_row("events in the file", f"{inside}")
     table.add_row("missing", f"{made - inside}")
     table.add_row("doubled", f"{doubled}")
     if arrivals.lags:
         lag = f"{span(median(arrivals.lags))}, at most {span(max(arrivals.lags))}"
-        table.add_row("lag from event to file, polling each second", lag)
-    table.add_row("the file", shown(str(arrivals.path)))
-    table.add_row("the daemon's log", shown(str(arrivals.path.parent / "forwarder.log")))
+        table.add_row("lag, polling each second", lag)
     out.print(table)
+    out.print(f"The file: [bold]{shown(str(arrivals.path))}[/]")
+    out.print(f"The daemon's log: [bold]{shown(str(arrivals.path.parent / 'forwarder.log'))}[/]")
     return made == inside and not doubled
 
 
