@@ -2,11 +2,11 @@
 
     Bitbucket -> source -> normalizer -> outbox -> dispatcher -> format -> sink -> destination
 
-Start at ``app.py``: it starts the loops. ``pipeline/poller.py`` fills the outbox,
+Start at ``app/``: it starts the loops. ``pipeline/poller.py`` fills the outbox,
 ``pipeline/dispatcher.py`` empties it. They share nothing else.
 
     cli/          one verb, one file
-    app.py        composition root: builds every part, runs one task group, stops on a signal
+    app/          composition root: builds every part, runs one task group, stops on a signal
     config.py     file + environment + secret files -> frozen, typed
     pipeline/     the loops: poller, dispatcher, janitor
     sources/      where records come from; one source, one file or folder

@@ -47,7 +47,7 @@ def status(
 
 
 async def _read(config: Config) -> Status:
-    from forwarder.app import stored_status
+    from forwarder.app.overview import stored_status
 
     running = config.store.in_use()
     async with config.store.open(lock=False) as outbox:

@@ -1,0 +1,303 @@
+"""Composition root: builds every part, runs one task group, stops on a signal.
+
+    sources --poller--> outbox --dispatcher--> sinks
+
+Only this module knows every part; the parts know the contracts alone.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from typing import Final
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup
+from msgspec.structs import replace
+
+from forwarder import __version__
+from forwarder.app.overview import stored_status
+from forwarder.app.parts import Part, Parts
+from forwarder.config import Config, format_named
+from forwarder.errors import ForwarderError
+from forwarder.interfaces import Outbox, Reopens
+from forwarder.model import Status
+from forwarder.normalizers import CatalogueNormalizer
+from forwarder.pipeline.dispatcher import Dispatcher
+from forwarder.pipeline.janitor import Janitor
+from forwarder.pipeline.poller import Poller
+from forwarder.pipeline.pressure import Pressure
+from forwarder.pipeline.stop import Stop
+from forwarder.sinks import SinkConfig
+from forwarder.sources import SourceConfig
+
+GRACE: Final = 20.0
+"""Seconds that a step may still take once a stop is requested: under systemd's and Kubernetes'
+30, so that a batch in flight is settled rather than sent twice."""
+
+_HUNG: Final = 5.0
+"""Seconds more for a thread that hangs in the network before the process ends without it."""
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+
+
+class Daemon:
+    """Every part, built and open; `forward` runs it."""
+
+    def __init__(self, config: Config, outbox: Outbox, janitor: Janitor, parts: Parts) -> None:
+        self._config = config
+        self._outbox = outbox
+        self._janitor = janitor
+        self._parts = parts
+
+    async def forward(self, stop: Stop) -> None:
+        """Run every loop until `stop`.
+
+        Raises:
+            StoreError: the outbox cannot be used.
+        """
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._janitor.run, stop)
+            self._parts.begin()
+            await stop.wait()
+            self._parts.stop()
+            await self._parts.ended()
+
+    async def forward_once(self, stop: Stop) -> None:
+        """Poll until every source is caught up and everything is delivered, or until `stop`.
+
+        Raises:
+            StoreError: the outbox cannot be used.
+        """
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._end_with, stop)
+            self._parts.begin()
+            await self._parts.caught_up()
+            while not stop.requested and await self.owed():
+                await stop.sleep(0.05)
+            self._parts.stop()
+            await self._parts.ended()
+            group.cancel_scope.cancel()
+
+    async def _end_with(self, stop: Stop) -> None:
+        await stop.wait()
+        self._parts.stop()
+
+    async def owed(self) -> list[str]:
+        """Return, in words, what is still to be read or delivered."""
+        owed = [
+            f"source {poller.name}: not read to the end{_because(poller.progress.error)}"
+            for poller in self._parts.pollers
+            if poller.progress.state != "running"
+        ]
+        for dispatcher in self._parts.dispatchers:
+            reason = _because(dispatcher.progress.error)
+            if count := (await self._outbox.backlog(dispatcher.name)).events:
+                owed.append(f"sink {dispatcher.name}: {count} events not delivered{reason}")
+            elif await self._outbox.read_replay(dispatcher.name, limit=1, max_bytes=1):
+                owed.append(f"sink {dispatcher.name}: not all is sent again{reason}")
+        return owed
+
+    def denied(self) -> bool:
+        """Whether a source or sink waits for a person because access is refused."""
+        return any(loop.progress.state == "paused" for loop in self._parts.loops)
+
+    def stuck(self) -> list[str]:
+        """Return the loops that make no progress and do not wait for a good reason."""
+        fares = [loop.progress for loop in self._parts.loops]
+        return [f"{progress.component} {progress.name}" for progress in fares if progress.stuck]
+
+    def not_ready(self) -> list[str]:
+        """Return the sources whose first poll has not ended."""
+        return [
+            f"source {poller.name}: no poll has succeeded yet{_because(poller.progress.error)}"
+            for poller in self._parts.pollers
+            if poller.progress.succeeded_at is None
+        ]
+
+    def reopen(self) -> None:
+        """Open again what writes to files, because somebody has moved them away (SIGHUP)."""
+        for dispatcher in self._parts.dispatchers:
+            if isinstance(dispatcher.sink, Reopens):
+                dispatcher.sink.reopen()
+                log.info("sink.reopened", sink=dispatcher.name)
+
+    async def status(self) -> Status:
+        """Return how everything is: what the store says, and what the loops know beyond it."""
+        stored = await stored_status(self._config, self._outbox)
+        live = {
+            (loop.progress.component, loop.name): {
+                "state": loop.progress.state,
+                "since_at": loop.progress.since_at,
+                "error": loop.progress.error,
+                "remedy": loop.progress.remedy,
+                "failures": loop.progress.failures,
+            }
+            for loop in self._parts.loops
+        }
+        return replace(
+            stored,
+            running=True,
+            sources=tuple(replace(each, **live["source", each.name]) for each in stored.sources),
+            sinks=tuple(replace(each, **live["sink", each.name]) for each in stored.sinks),
+        )
+
+
+@asynccontextmanager
+async def assemble(config: Config, *, once: bool = False) -> AsyncIterator[Daemon]:
+    """Yield a daemon with everything open.
+
+    Raises:
+        ConfigError: a part cannot be made from its configuration.
+        StoreError: the outbox cannot be opened, or another process has it (StoreLocked).
+    """
+    with ungrouped():
+        async with config.store.open() as outbox, anyio.create_task_group() as group:
+            janitor = Janitor(
+                outbox,
+                retention=config.store.retention,
+                rereads={name: source.rereads for name, source in config.sources.items()},
+                sinks=list(config.sinks),
+            )
+            pressure = Pressure(outbox, janitor, letters=config.store.dead_letters)
+            parts = Parts(group, once=once)
+            for part in (*_sources(config, outbox, pressure), *_sinks(config, outbox)):
+                await parts.open(part)
+            yield Daemon(config, outbox, janitor, parts)
+            group.cancel_scope.cancel()
+
+
+def _sources(config: Config, outbox: Outbox, pressure: Pressure) -> Iterator[Part]:
+    catalogue = config.catalogue
+    normalize = CatalogueNormalizer(catalogue)
+    redact = config.store.redact.redactor()
+
+    @asynccontextmanager
+    async def opened(name: str, options: SourceConfig) -> AsyncIterator[Poller]:
+        async with options.open(name=name) as source:
+            yield Poller(name, source, normalize, outbox, options, pressure, redact)
+
+    for name, options in config.sources.items():
+        settings = (options, catalogue, config.store.redact)
+        yield Part(("source", name), settings, partial(opened, name, options))
+
+
+def _sinks(config: Config, outbox: Outbox) -> Iterator[Part]:
+    letters = config.store.dead_letters
+
+    @asynccontextmanager
+    async def opened(name: str, options: SinkConfig) -> AsyncIterator[Dispatcher]:
+        await outbox.register(name)
+        memory = outbox.memory(name)
+        format_ = format_named(options.format)
+        async with options.open(name=name, format=format_, memory=memory) as sink:
+            yield Dispatcher(name, sink, outbox, options, letters=letters)
+
+    for name, options in config.sinks.items():
+        yield Part(("sink", name), (options, letters), partial(opened, name, options))
+
+
+async def run(config: Config) -> None:
+    """Run the daemon until SIGTERM or SIGINT.
+
+    Raises:
+        ConfigError, StoreError: as `assemble` and the loops do.
+    """
+    async with assemble(config) as daemon:
+        stop = Stop()
+        async with anyio.create_task_group() as group:
+            group.start_soon(_obey_signals, daemon, stop, group)
+            await _start_server(config, daemon, group)
+            log.info(
+                "daemon.started",
+                version=__version__,
+                sources=list(config.sources),
+                sinks=list(config.sinks),
+                store=config.store.url,
+            )
+            await daemon.forward(stop)
+            group.cancel_scope.cancel()
+    log.info("daemon.stopped")
+
+
+async def run_once(config: Config, *, deadline: float) -> tuple[list[str], bool]:
+    """Forward everything there is, within `deadline` seconds.
+
+    Returns what is still owed, in words, and whether that is because access is refused.
+
+    Raises:
+        ConfigError, StoreError: as `assemble` and the loops do.
+    """
+    async with assemble(config, once=True) as daemon:
+        stop = Stop()
+        async with anyio.create_task_group() as group:
+            group.start_soon(_obey_signals, daemon, stop, group)
+            group.start_soon(_stop_after, deadline, stop, group)
+            await daemon.forward_once(stop)
+            owed, denied = await daemon.owed(), daemon.denied()
+            group.cancel_scope.cancel()
+    return owed, denied
+
+
+async def _start_server(config: Config, daemon: Daemon, group: TaskGroup) -> None:
+    if address := config.server.address:
+        from forwarder.server.http import bind, serve
+
+        group.start_soon(serve, daemon, bind(address))
+
+
+async def _obey_signals(daemon: Daemon, stop: Stop, group: TaskGroup) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        async for received in signals:
+            if received == signal.SIGHUP:
+                daemon.reopen()
+                continue
+            log.info("stop.requested", signal=signal.Signals(received).name)
+            group.start_soon(_cancel_after, GRACE, group)
+            stop.request()
+
+
+async def _stop_after(seconds: float, stop: Stop, group: TaskGroup) -> None:
+    await anyio.sleep(seconds)
+    log.warning("deadline.passed", seconds=seconds)
+    group.start_soon(_cancel_after, GRACE, group)
+    stop.request()
+
+
+async def _cancel_after(seconds: float, group: TaskGroup) -> None:
+    await anyio.sleep(seconds)
+    log.warning("grace.exhausted", seconds=seconds)
+    _end_by_force(_HUNG)
+    group.cancel_scope.cancel()
+
+
+def _end_by_force(seconds: float) -> None:
+    """End the process after `seconds` though a thread hangs in a call that cannot be cancelled.
+
+    Nothing is half done then: what was not settled is sent again by the next process. It counts
+    as a failure (exit 1), because nobody could look at what is owed.
+    """
+    timer = threading.Timer(seconds, os._exit, (1,))
+    timer.daemon = True
+    timer.start()
+
+
+@contextmanager
+def ungrouped() -> Iterator[None]:
+    """Raise our own error out of the groups that the tasks wrap it in."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = next(
+                (e for e in error.exceptions if isinstance(e, ForwarderError)), error.exceptions[0]
+            )
+        raise error from group
+
+
+def _because(error: str) -> str:
+    return f" ({error})" if error else ""

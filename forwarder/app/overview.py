@@ -1,0 +1,107 @@
+"""How everything is, as the store alone can say it: put together for `status` and the server."""
+
+from datetime import UTC, datetime
+
+from forwarder import __version__
+from forwarder.config import Config
+from forwarder.interfaces import Outbox
+from forwarder.model import (
+    LossHorizon,
+    Room,
+    SinkStatus,
+    SourceStatus,
+    Status,
+    StoredSink,
+    StoredSource,
+    StoreStatus,
+)
+from forwarder.pipeline.horizon import Stored, loss_horizons
+
+
+async def stored_status(config: Config, outbox: Outbox) -> Status:
+    """Return what the store alone can say of what is configured, with or without a daemon."""
+    now = datetime.now(UTC)
+    stored = await outbox.status()
+    room = await outbox.room()
+    buried: dict[str, int] = {}
+    for (sink, _), count in stored.dead_letters.items():
+        buried[sink] = buried.get(sink, 0) + count
+    return Status(
+        version=__version__,
+        at=now,
+        running=False,
+        sources=tuple(
+            _source_status(name, source.type, stored.sources.get(name))
+            for name, source in config.sources.items()
+        ),
+        sinks=tuple(
+            _sink_status(name, sink.type, stored.sinks.get(name), buried.get(name, 0), now)
+            for name, sink in config.sinks.items()
+        ),
+        unreadable_records=buried.get("", 0),
+        unknown_events=stored.unknown,
+        store_bytes=stored.size,
+        store_limit_bytes=room.limit,
+        loss_horizons=_horizons(config, stored, room, now),
+    )
+
+
+def _horizons(
+    config: Config, stored: StoreStatus, room: Room, now: datetime
+) -> tuple[LossHorizon, ...]:
+    sources = {name: stored.sources[name] for name in config.sources if name in stored.sources}
+    sinks = {name: stored.sinks[name] for name in config.sinks if name in stored.sinks}
+    return loss_horizons(
+        marks={
+            name: (known.checkpoint.mark, config.sources[name].retention)
+            for name, known in sources.items()
+            if known.checkpoint
+        },
+        backlogs={
+            name: (known.backlog, config.sinks[name].age_limit) for name, known in sinks.items()
+        },
+        stored=Stored(room, stored.events, stored.rate),
+        now=now,
+    )
+
+
+def _source_status(name: str, type_: str, known: StoredSource | None) -> SourceStatus:
+    if known is None:
+        return SourceStatus(name=name, type=type_)
+    return SourceStatus(
+        name=name,
+        type=type_,
+        state=known.note.state if known.note else "stopped",
+        since_at=known.note.since_at if known.note else None,
+        mark=known.checkpoint.mark if known.checkpoint else None,
+        events_stored=known.stored,
+        stored_at=known.stored_at,
+        chain=known.chain,
+        error=known.note.error if known.note else "",
+        remedy=known.note.remedy if known.note else "",
+    )
+
+
+def _sink_status(
+    name: str, type_: str, known: StoredSink | None, dead_letters: int, now: datetime
+) -> SinkStatus:
+    if known is None:
+        return SinkStatus(name=name, type=type_, dead_letters=dead_letters)
+    oldest = known.backlog.oldest_at
+    return SinkStatus(
+        name=name,
+        type=type_,
+        state=known.note.state if known.note else "stopped",
+        since_at=known.note.since_at if known.note else None,
+        position=known.backlog.position,
+        backlog_events=known.backlog.events,
+        lag_seconds=max((now - oldest).total_seconds(), 0.0) if oldest else 0.0,
+        events_sent=known.settled,
+        events_filtered=known.filtered,
+        dead_letters=dead_letters,
+        replay_events=known.replay_events,
+        replay_left=known.replay_left,
+        sent_at=known.settled_at,
+        error=known.note.error if known.note else "",
+        remedy=known.note.remedy if known.note else "",
+    )
