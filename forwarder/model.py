@@ -366,12 +366,43 @@ class Replay:
     newest_at: datetime | None
 
 
+class AuditSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a source's Bitbucket records, as a watch saw it last.
+
+    `coverage` is the level of each area ("off", "base", "advanced", "full"), `excluded_actions` are
+    recorded nowhere. None is what was not told; `not_allowed` says which of "coverage",
+    "excluded_actions", "app" and "token" the account may not ask for. `app_version` is Soteri's.
+    """
+
+    seen_at: datetime
+    coverage: dict[str, str] | None = None
+    excluded_actions: tuple[str, ...] | None = None
+    app_version: str | None = None
+    app_enabled: bool | None = None
+    token_expires_at: datetime | None = None
+    not_allowed: tuple[str, ...] = ()
+
+
+class Condition(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that a watch has found and that goes on; its events are of the kind `kind`.
+
+    `part` is in the user's words (``sources.NAME``, ``sinks.NAME``, ``store``), `subject` what of
+    it is meant, such as an area or an action.
+    """
+
+    kind: str
+    part: str
+    subject: str
+    since_at: datetime
+    detail: str
+
+
 class SourceStatus(msgspec.Struct, frozen=True, kw_only=True):
     """How one source fares, as `status` and ``/api/status`` say it.
 
     `state` is "stopped" where no daemon runs; `mark` is None before the first poll has ended.
     `chain` is the chain's head: kept elsewhere, it lets `verify --head` prove that a file was not
-    cut off at its end.
+    cut off at its end. `audit` is None until a watch has looked.
     """
 
     name: str
@@ -382,6 +413,7 @@ class SourceStatus(msgspec.Struct, frozen=True, kw_only=True):
     events_stored: int = 0
     stored_at: datetime | None = None
     chain: Link | None = None
+    audit: AuditSettings | None = None
     error: str = ""
     remedy: str = ""
     failures: int = 0
@@ -433,3 +465,4 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     store_bytes: int = 0
     store_limit_bytes: int = 0
     loss_horizons: tuple[LossHorizon, ...] = ()
+    conditions: tuple[Condition, ...] = ()
