@@ -20,6 +20,7 @@ from forwarder.model import (
     Record,
     Replay,
     Room,
+    Sample,
     StoreStatus,
     Unreadable,
 )
@@ -237,6 +238,13 @@ class Outbox(Protocol):
         """Yield places and events that match, in the order of their places, then end."""
         ...
 
+    async def newest(self, *, before: int | None, limit: int) -> Sequence[tuple[int, Event]]:
+        """Return places and events, newest place first, of places below `before` if it is given.
+
+        At most `limit`, and fewer where they are large; none means that there are no more.
+        """
+        ...
+
     def dead_letters(
         self,
         *,
@@ -288,6 +296,14 @@ class Outbox(Protocol):
 
         `part` is in the user's words: ``sources.NAME`` or ``sinks.NAME``.
         """
+        ...
+
+    async def sample(self, taken: Sequence[Sample]) -> None:
+        """Keep samples for a day; one of a part and time that is known takes in what is worse."""
+        ...
+
+    async def samples(self) -> Sequence[Sample]:
+        """Return what was kept of the last day, oldest first."""
         ...
 
     async def status(self) -> StoreStatus:

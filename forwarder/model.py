@@ -9,7 +9,7 @@ Times are aware UTC; sizes are bytes; durations are seconds.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -250,7 +250,8 @@ class Note:
 class StoredSource:
     """What the outbox knows of a source; `stored` counts the new events of its whole life.
 
-    `chain` is the link of the event that was stored last, None before the first.
+    `chain` is the link of the event that was stored last, None before the first. `late` of its
+    events showed up when the mark had passed their time already, by at most `late_by` seconds.
     """
 
     checkpoint: Checkpoint | None
@@ -258,6 +259,8 @@ class StoredSource:
     stored_at: datetime | None
     note: Note | None
     chain: Link | None = None
+    late: int = 0
+    late_by: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,6 +308,25 @@ class StoreStatus:
     events: int = 0
     rate: float = 0.0
     unknown: int = 0
+
+
+SAMPLE_SECONDS: Final = 300
+"""What one `Sample` stands for: 288 of them are a day."""
+
+
+class Sample(msgspec.Struct, frozen=True, kw_only=True):
+    """How a source or a sink was in the `SAMPLE_SECONDS` from `at` on.
+
+    `part` is in the user's words (``sources.NAME``, ``sinks.NAME``). `events` counts what it had
+    stored or sent in its whole life when they ended; `backlog` and `lag_seconds` are the worst that
+    were seen, a source's lag being the age of its mark.
+    """
+
+    part: str
+    at: datetime
+    events: int
+    backlog: int
+    lag_seconds: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from forwarder.model import (
     Receipt,
     Replay,
     Room,
+    Sample,
     StoreStatus,
     Unreadable,
 )
@@ -28,7 +29,15 @@ from forwarder.selection import matcher
 from forwarder.store.database import Database, make_folder, opened
 from forwarder.store.lock import exclusive, lock_file
 from forwarder.store.times import milliseconds
-from forwarder.store.transactions import append, dead_letters, events, positions, replays, status
+from forwarder.store.transactions import (
+    append,
+    dead_letters,
+    events,
+    positions,
+    replays,
+    samples,
+    status,
+)
 
 _WINDOW: Final = 10_000  # places looked at in one step of `events`, so that it can be stopped
 _WINDOW_BYTES: Final = 4 * 1024**2  # stored bytes held in one step
@@ -217,6 +226,12 @@ class SqlOutbox:
                 if matches(event):
                     yield place, event
 
+    async def newest(self, *, before: int | None, limit: int) -> Sequence[tuple[int, Event]]:
+        """Return places and events, newest place first, of places below `before` if given."""
+        return await self._database.read(
+            partial(events.newest, before=before, limit=limit, max_bytes=_WINDOW_BYTES)
+        )
+
     async def dead_letters(
         self,
         *,
@@ -284,6 +299,14 @@ class SqlOutbox:
                 now=self._time(),
             )
         )
+
+    async def sample(self, taken: Sequence[Sample]) -> None:
+        """Keep samples for a day; one of a part and time that is known takes in what is worse."""
+        await self._database.write(partial(samples.sample, samples=taken))
+
+    async def samples(self) -> Sequence[Sample]:
+        """Return what was kept of the last day, oldest first."""
+        return await self._database.read(samples.samples)
 
     async def status(self) -> StoreStatus:
         """Return what is known of every source and sink that was ever stored."""

@@ -62,6 +62,8 @@ CHECKPOINTS = Table(
     Column("checkpoint", Text, nullable=False),
     Column("stored", BigInteger, nullable=False),
     Column("stored_at", BigInteger, nullable=False),
+    Column("late", BigInteger, nullable=False),
+    Column("late_by", BigInteger, nullable=False),
 )
 
 POSITIONS = Table(
@@ -129,6 +131,17 @@ CHAINS = Table(
     Column("digest", Text, nullable=False),
 )
 
+# A day of how each source and sink was, five minutes a row: for charts.
+SAMPLES = Table(
+    "samples",
+    TABLES,
+    Column("part", Text, primary_key=True),
+    Column("at", BigInteger, primary_key=True),
+    Column("events", BigInteger, nullable=False),
+    Column("backlog", BigInteger, nullable=False),
+    Column("lag", BigInteger, nullable=False),
+)
+
 Steps = Sequence[Sequence[str]]
 STEPS: Final[Steps] = (
     (
@@ -173,6 +186,13 @@ STEPS: Final[Steps] = (
     (
         """alter table positions add column filtered {bigint} not null default 0""",
         """create index events_unknown on events (place) where kind = 'soteri.unknown'""",
+    ),
+    (
+        """alter table checkpoints add column late {bigint} not null default 0""",
+        """alter table checkpoints add column late_by {bigint} not null default 0""",
+        """create table samples (
+            part text not null, at {bigint} not null, events {bigint} not null,
+            backlog {bigint} not null, lag {bigint} not null, primary key (part, at))""",
     ),
 )
 """Step N leads from version N to N + 1. A step that was released never changes."""

@@ -25,6 +25,7 @@ from forwarder.model import (
     EventFilter,
     Receipt,
     Rejection,
+    Sample,
     Unreadable,
 )
 from forwarder.store import StoreConfig
@@ -663,6 +664,60 @@ async def test_the_status_says_what_is_known_of_every_source_and_sink(
     assert splunk.backlog == await outbox.backlog("splunk")
     assert status.sinks["file"].settled_at is None
     assert status.dead_letters == {("splunk", "refused"): 1}
+
+
+async def test_events_behind_the_mark_count_as_late_once_and_a_repair_does_not(
+    outbox: Outbox,
+) -> None:
+    mark = Checkpoint(BEGINNING + timedelta(seconds=10))
+    await outbox.append("bitbucket", events(5), mark)
+    for _ in range(2):
+        await outbox.append("bitbucket", [event(7), event(9), event(10), event(11)], mark)
+    await outbox.append("bitbucket", [event(6)], None)
+    known = (await outbox.status()).sources["bitbucket"]
+    assert (known.stored, known.late, known.late_by) == (10, 2, 3.0)
+
+
+async def test_the_newest_events_come_first_and_go_on_before_a_place(outbox: Outbox) -> None:
+    await outbox.append("bitbucket", events(5), MARK)
+    first = await outbox.newest(before=None, limit=3)
+    assert [place for place, _ in first] == [5, 4, 3]
+    assert first[0][1].event_id == event(5).event_id
+    assert [place for place, _ in await outbox.newest(before=3, limit=3)] == [2, 1]
+    assert await outbox.newest(before=1, limit=3) == []
+
+
+async def test_large_events_come_newest_first_in_small_parts(outbox: Outbox) -> None:
+    await outbox.append("bitbucket", [event(n, action="x" * 3_000_000) for n in (1, 2, 3)], MARK)
+    seen, before = [], None
+    while found := await outbox.newest(before=before, limit=100):
+        before = found[-1][0]
+        seen += [place for place, _ in found]
+    assert seen == [3, 2, 1]
+
+
+def sample(part: str, minutes: int, count: int, *, backlog: int = 0, lag: float = 0.0) -> Sample:
+    at = TODAY + timedelta(minutes=minutes)
+    return Sample(part=part, at=at, events=count, backlog=backlog, lag_seconds=lag)
+
+
+async def test_samples_are_kept_with_the_worst_that_was_seen(outbox: Outbox) -> None:
+    await outbox.sample([sample("sinks.a", 0, 7, backlog=9, lag=1.5), sample("sources.b", 0, 3)])
+    await outbox.sample([sample("sinks.a", 0, 8, backlog=2, lag=2.5)])
+    await outbox.sample([sample("sinks.a", 5, 8)])
+    assert list(await outbox.samples()) == [
+        sample("sinks.a", 0, 8, backlog=9, lag=2.5),
+        sample("sources.b", 0, 3),
+        sample("sinks.a", 5, 8),
+    ]
+
+
+async def test_samples_of_more_than_a_day_are_forgotten(outbox: Outbox) -> None:
+    for minutes in range(0, 1500, 5):
+        await outbox.sample([sample("sinks.a", minutes, minutes)])
+    kept = await outbox.samples()
+    assert len(kept) == 288
+    assert kept[-1] == sample("sinks.a", 1495, 1495)
 
 
 async def test_a_note_says_how_a_part_is_and_since_when(outbox: Outbox, clock: Clock) -> None:

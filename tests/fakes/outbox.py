@@ -7,7 +7,7 @@ It passes tests/contract/test_outbox.py.
 import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import anyio
@@ -29,6 +29,7 @@ from forwarder.model import (
     Rejection,
     Replay,
     Room,
+    Sample,
     StoredSink,
     StoredSource,
     StoreStatus,
@@ -87,6 +88,7 @@ class MemoryOutbox:
         self._positions: dict[str, _Position] = {}
         self._dead: dict[tuple[str, str, str], DeadLetter] = {}
         self._notes: dict[str, Note] = {}
+        self._samples: dict[tuple[datetime, str], Sample] = {}
         self._changed: anyio.Event | None = None
 
     async def _write(self) -> None:
@@ -104,6 +106,7 @@ class MemoryOutbox:
     ) -> int:
         await self._write()
         kept = self._checkpoints.get(source)
+        mark = kept.checkpoint.mark if kept and kept.checkpoint and checkpoint else None
         checkpoint = checkpoint or (kept.checkpoint if kept else None)
         if checkpoint is None:
             raise ValueError(f"nothing was ever stored for the source {source}")
@@ -123,8 +126,15 @@ class MemoryOutbox:
             )
         new = self._last - before
         known = self._checkpoints.get(source)
+        times = [x.event.occurred_at for place, x in self._events.items() if place > before]
+        behind = [(mark - at).total_seconds() for at in times if at < mark] if mark else []
         self._checkpoints[source] = StoredSource(
-            checkpoint, (known.stored if known else 0) + new, self._now(), None
+            checkpoint,
+            (known.stored if known else 0) + new,
+            self._now(),
+            None,
+            late=(known.late if known else 0) + len(behind),
+            late_by=max([known.late_by if known else 0.0, *behind]),
         )
         if new:
             self._announce()
@@ -405,7 +415,7 @@ class MemoryOutbox:
         known = self._checkpoints.get(event.source)
         if known is None or known.checkpoint is None:
             raise ValueError(f"nothing was ever stored for the source {event.source}")
-        new = await self.append(event.source, [event], known.checkpoint)
+        new = await self.append(event.source, [event], None)
         await self.discard_letters([letter])
         return new
 
@@ -448,6 +458,28 @@ class MemoryOutbox:
         known = self._notes.get(part)
         since_at = known.since_at if known and known.state == state else self._now()
         self._notes[part] = Note(state, error, remedy, since_at)
+
+    async def newest(self, *, before: int | None, limit: int) -> Sequence[tuple[int, Event]]:
+        await anyio.lowlevel.checkpoint()
+        places = [place for place in self._events if before is None or place < before]
+        return [(place, self._events[place].event) for place in places[: -limit - 1 : -1]]
+
+    async def sample(self, taken: Sequence[Sample]) -> None:
+        await self._write()
+        for each in taken:
+            known = self._samples.get((each.at, each.part), each)
+            self._samples[each.at, each.part] = msgspec.structs.replace(
+                each,
+                backlog=max(known.backlog, each.backlog),
+                lag_seconds=max(known.lag_seconds, each.lag_seconds),
+            )
+        newest = max((at for at, _ in self._samples), default=self._now())
+        kept = {key: x for key, x in self._samples.items() if key[0] > newest - timedelta(days=1)}
+        self._samples = kept
+
+    async def samples(self) -> Sequence[Sample]:
+        await anyio.lowlevel.checkpoint()
+        return [each for _, each in sorted(self._samples.items())]
 
     async def status(self) -> StoreStatus:
         await anyio.lowlevel.checkpoint()

@@ -1,7 +1,8 @@
 """Events and their checkpoint go in."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime, timedelta
 from functools import cache
 from itertools import islice
 from typing import Final
@@ -26,6 +27,10 @@ decode_checkpoint: Final = msgspec.json.Decoder(Checkpoint).decode
 
 _LOCK_PLACES: Final = select(PLACES.c.last).with_for_update()
 
+_COUNTS: Final = select(CHECKPOINTS.c.stored, CHECKPOINTS.c.late, CHECKPOINTS.c.late_by).where(
+    CHECKPOINTS.c.source == bindparam("source")
+)
+
 _KNOWN: Final = select(EVENTS.c.event_id).where(
     EVENTS.c.event_id.in_(bindparam("ids", expanding=True))
 )
@@ -47,7 +52,9 @@ def append(
     Raises:
         ValueError: the checkpoint is to stay as it is, and there is none.
     """
-    checkpoint = checkpoint or checkpoint_of(connection, source)
+    before = checkpoint_of(connection, source)
+    mark = before.mark if before and checkpoint else None
+    checkpoint = checkpoint or before
     if checkpoint is None:
         raise ValueError(f"nothing was ever stored for the source {source}")
     last: int = connection.execute(_LOCK_PLACES).scalar_one()
@@ -64,8 +71,17 @@ def append(
         body = bytes(record.original)
         digest = hashlib.sha256(body).hexdigest()
         bury(connection, (source, "", digest), "", ("unreadable", record.detail, 1), body, now)
-    _store_checkpoint(connection, source, checkpoint, len(new), now)
+    behind = _behind(mark, new.values())
+    _store_checkpoint(connection, source, checkpoint, len(new), behind, now)
     return len(new)
+
+
+def _behind(mark: datetime | None, events: Collection[Event]) -> list[timedelta]:
+    """Return how far behind the mark the events lie that do: they came late."""
+    oldest = next(iter(events), None)  # a source gives them oldest first
+    if mark is None or oldest is None or oldest.occurred_at >= mark:
+        return []
+    return [mark - each.occurred_at for each in events if each.occurred_at < mark]
 
 
 def _insert(
@@ -130,15 +146,22 @@ def _new(connection: Connection, events: Sequence[Event]) -> dict[str, Event]:
 
 
 def _store_checkpoint(
-    connection: Connection, source: str, checkpoint: Checkpoint, new: int, now: int
+    connection: Connection,
+    source: str,
+    checkpoint: Checkpoint,
+    new: int,
+    behind: Sequence[timedelta],
+    now: int,
 ) -> None:
-    stored = connection.execute(
-        select(CHECKPOINTS.c.stored).where(CHECKPOINTS.c.source == source)
-    ).scalar()
+    """Store the checkpoint; `behind` has how far behind the mark each late event lay."""
+    known = connection.execute(_COUNTS, {"source": source}).first()
+    stored, late, late_by = known or (0, 0, 0)
     values = {
         "checkpoint": _encode(checkpoint).decode(),
-        "stored": (stored or 0) + new,
+        "stored": stored + new,
         "stored_at": now,
+        "late": late + len(behind),
+        "late_by": max(late_by, max(behind, default=timedelta()) // timedelta(milliseconds=1)),
     }
     put(connection, CHECKPOINTS, {"source": source}, values)
 

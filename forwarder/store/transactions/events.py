@@ -118,6 +118,25 @@ def window(
     return rows, until
 
 
+def newest(
+    connection: Connection, before: int | None, limit: int, max_bytes: int
+) -> list[tuple[int, Event]]:
+    """Return events below the place `before`, newest first: one at least if there is one."""
+    wanted = select(EVENTS.c.place, EVENTS.c.body).order_by(EVENTS.c.place.desc()).limit(limit)
+    if before is not None:
+        wanted = wanted.where(EVENTS.c.place < before)
+    found = connection.execute(wanted)
+    rows: list[tuple[int, Event]] = []
+    total = 0
+    for place, body in found:
+        rows.append((place, decoded(place, body)))
+        total += len(body)
+        if total >= max_bytes:
+            break
+    found.close()
+    return rows
+
+
 def prune(
     connection: Connection, after: int, until: int, before: int, now: int
 ) -> tuple[int, int | None]:

@@ -65,6 +65,8 @@ def _sources(connection: Connection) -> dict[str, StoredSource]:
             stored_at=moment(stored[name].stored_at) if name in stored else None,
             note=noted.get(name),
             chain=heads.get(name),
+            late=stored[name].late if name in stored else 0,
+            late_by=stored[name].late_by / 1000 if name in stored else 0.0,
         )
         for name in sorted(stored.keys() | noted.keys())
     }
