@@ -22,6 +22,7 @@ from forwarder.model import (
     Room,
     Sample,
     StoreStatus,
+    Trail,
     Unreadable,
 )
 
@@ -163,12 +164,14 @@ class Outbox(Protocol):
         checkpoint: Checkpoint | None,
         *,
         unreadable: Sequence[Unreadable] = (),
+        window: tuple[datetime, datetime] | None = None,
     ) -> int:
         """Store events, checkpoint and unreadable records in one transaction.
 
         Events whose id is known are left as they are; the others get places after all others, in
         the order given. An unreadable record becomes a dead letter once, however often it is
-        read: it is known by its bytes. Returns how many events were new.
+        read: it is known by its bytes. Returns how many events were new. `window` is remembered
+        with them, see `trail`.
 
         Without a checkpoint (a repair) the one that is stored stays, whoever moves it meanwhile;
         raises ValueError where there is none.
@@ -257,6 +260,17 @@ class Outbox(Protocol):
 
         Where given: only those of a sink ("" for records), for a reason, last seen at or after
         `since`, among `ids`.
+        """
+        ...
+
+    async def ids(self, prefix: str, *, limit: int) -> Sequence[str]:
+        """Return the ids that begin so, of stored events and dead letters, at most `limit`."""
+        ...
+
+    async def trail(self, event_id: str) -> Trail | None:
+        """Return the way of one event, as far as it is remembered; None where nothing is.
+
+        Pages and receipts are remembered as long as one of their events is stored.
         """
         ...
 

@@ -164,6 +164,8 @@ class Page:
     records: tuple[Record, ...]
     checkpoint: Checkpoint
     unreadable: tuple[Unreadable, ...] = ()
+    window: tuple[datetime, datetime] | None = None
+    """The closed time range that was read as a whole for it, where the source has windows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -417,6 +419,55 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True):
     subject: str
     since_at: datetime
     detail: str
+
+
+class StoredPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A page that brought new events, as the outbox remembers it; they lie from `first` to `last`.
+
+    `records` is how many it held in all. `window` is None where nobody said, as in a repair.
+    """
+
+    source: str
+    window: tuple[datetime, datetime] | None
+    records: int
+    first: int
+    last: int
+    stored_at: datetime
+
+
+class StoredReceipt(msgspec.Struct, frozen=True, kw_only=True):
+    """A batch that a sink has settled, as the outbox remembers it: places `first` to `last`.
+
+    `events` were sent, `filtered` passed over. `how` it was sent: in its turn, again by a replay
+    (which sent what fits `wanted`), or alone as a dead letter, which may also have been discarded.
+    """
+
+    sink: str
+    how: Literal["turn", "replay", "letter", "discarded"]
+    first: int
+    last: int
+    events: int
+    filtered: int
+    attempts: int
+    at: datetime
+    wanted: EventFilter | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trail:
+    """What the outbox knows of the way of one event.
+
+    `place` is None where the event itself is forgotten and only dead letters are left of it.
+    `positions` has every sink that ever took part; `receipts` are those whose range holds the
+    place, in the order of time.
+    """
+
+    event: Event
+    place: int | None
+    page: StoredPage | None
+    positions: Mapping[str, int]
+    receipts: tuple[StoredReceipt, ...]
+    letters: tuple[DeadLetter, ...]
 
 
 class SourceStatus(msgspec.Struct, frozen=True, kw_only=True):

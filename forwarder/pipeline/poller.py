@@ -122,7 +122,9 @@ class Poller:
         events, unreadable = self._normalized(page)
         if unreadable and self._pressure:
             await self._pressure.admit_unreadable()
-        new = await self._outbox.append(self.name, events, page.checkpoint, unreadable=unreadable)
+        new = await self._outbox.append(
+            self.name, events, page.checkpoint, unreadable=unreadable, window=page.window
+        )
         self.progress.moved()
         EVENTS_STORED.labels(self.name).inc(new)
         RECORDS_READ.labels(self.name).inc(len(page.records))

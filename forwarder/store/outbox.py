@@ -23,6 +23,7 @@ from forwarder.model import (
     Room,
     Sample,
     StoreStatus,
+    Trail,
     Unreadable,
 )
 from forwarder.selection import matcher
@@ -37,6 +38,7 @@ from forwarder.store.transactions import (
     replays,
     samples,
     status,
+    ways,
 )
 
 _WINDOW: Final = 10_000  # places looked at in one step of `events`, so that it can be stopped
@@ -84,12 +86,13 @@ class SqlOutbox:
         checkpoint: Checkpoint | None,
         *,
         unreadable: Sequence[Unreadable] = (),
+        window: tuple[datetime, datetime] | None = None,
     ) -> int:
         """Store events, checkpoint and unreadable records in one transaction."""
         time = self._time()
         new = await self._database.write(
             lambda connection: append.append(
-                connection, source, events, checkpoint, unreadable, time
+                connection, source, events, checkpoint, unreadable, time, window
             )
         )
         if new:
@@ -250,6 +253,14 @@ class SqlOutbox:
                 yield letter
             after = letters[-1].id
 
+    async def ids(self, prefix: str, *, limit: int) -> Sequence[str]:
+        """Return the ids that begin so, of stored events and dead letters, at most `limit`."""
+        return await self._database.read(partial(ways.ids, prefix=prefix, limit=limit))
+
+    async def trail(self, event_id: str) -> Trail | None:
+        """Return the way of one event, as far as it is remembered; None where nothing is."""
+        return await self._database.read(partial(ways.trail, event_id=event_id))
+
     async def ask_letters(self, ids: Sequence[int]) -> int:
         """Have dead letters sent again by their sinks; return how many there are among `ids`."""
         count = await self._database.write(partial(dead_letters.ask, ids=ids, now=self._time()))
@@ -267,7 +278,7 @@ class SqlOutbox:
 
     async def discard_letters(self, ids: Sequence[int]) -> int:
         """Forget dead letters for good; return how many there were."""
-        return await self._database.write(partial(dead_letters.discard, ids=ids))
+        return await self._database.write(partial(dead_letters.give_up, ids=ids, now=self._time()))
 
     async def count_dead_letters(self) -> Mapping[tuple[str, str], int]:
         """Return how many dead letters there are for each sink ("" for records) and reason."""

@@ -142,6 +142,35 @@ SAMPLES = Table(
     Column("lag", BigInteger, nullable=False),
 )
 
+# One row for each page that brought new events: they have the places `first` to `last`.
+PAGES = Table(
+    "pages",
+    TABLES,
+    Column("last", BigInteger, primary_key=True, autoincrement=False),
+    Column("first", BigInteger, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("window_start", BigInteger),
+    Column("window_end", BigInteger),
+    Column("records", BigInteger, nullable=False),
+    Column("stored_at", BigInteger, nullable=False),
+)
+
+# One row for each batch that a sink has settled. `number` is 0 in its turn, the replay's id, or,
+# below 0, a dead letter's: with 0 `events` it was discarded.
+RECEIPTS = Table(
+    "receipts",
+    TABLES,
+    Column("sink", Text, primary_key=True),
+    Column("last", BigInteger, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("first", BigInteger, nullable=False),
+    Column("events", BigInteger, nullable=False),
+    Column("filtered", BigInteger, nullable=False),
+    Column("attempts", BigInteger, nullable=False),
+    Column("settled_at", BigInteger, nullable=False),
+    Column("wanted", Text),
+)
+
 Steps = Sequence[Sequence[str]]
 STEPS: Final[Steps] = (
     (
@@ -193,6 +222,17 @@ STEPS: Final[Steps] = (
         """create table samples (
             part text not null, at {bigint} not null, events {bigint} not null,
             backlog {bigint} not null, lag {bigint} not null, primary key (part, at))""",
+    ),
+    (
+        """create table pages (
+            last {bigint} not null primary key, first {bigint} not null, source text not null,
+            window_start {bigint}, window_end {bigint}, records {bigint} not null,
+            stored_at {bigint} not null)""",
+        """create table receipts (
+            sink text not null, last {bigint} not null, number {bigint} not null,
+            first {bigint} not null, events {bigint} not null, filtered {bigint} not null,
+            attempts {bigint} not null, settled_at {bigint} not null, wanted text,
+            primary key (sink, last, number))""",
     ),
 )
 """Step N leads from version N to N + 1. A step that was released never changes."""

@@ -26,6 +26,9 @@ from forwarder.model import (
     Receipt,
     Rejection,
     Sample,
+    StoredPage,
+    StoredReceipt,
+    Trail,
     Unreadable,
 )
 from forwarder.store import StoreConfig
@@ -1043,3 +1046,93 @@ async def test_the_status_counts_what_no_kind_fits(outbox: Outbox) -> None:
     unknown = [event(number, kind="soteri.unknown") for number in (2, 3)]
     await outbox.append("bitbucket", [event(1), *unknown], MARK)
     assert (await outbox.status()).unknown == 2
+
+
+# -- the way of an event
+
+WINDOW = (BEGINNING - timedelta(minutes=5), BEGINNING)
+
+
+async def way(outbox: Outbox, number: int) -> Trail:
+    found = await outbox.trail(event(number).event_id)
+    assert found is not None
+    return found
+
+
+async def test_an_event_knows_the_page_and_the_window_that_brought_it(outbox: Outbox) -> None:
+    await outbox.append("bitbucket", events(3), MARK, window=WINDOW)
+    await outbox.append("bitbucket", events(3, first=3), MARK, window=WINDOW)
+    await outbox.append("bitbucket", events(5), MARK, window=WINDOW)  # nothing new: no page
+    await outbox.append("bitbucket", events(1, first=6), MARK)
+    found = await way(outbox, 4)
+    assert (found.event, found.place) == (linked(events(6))[3], 4)
+    assert found.page == StoredPage(
+        source="bitbucket", window=WINDOW, records=3, first=4, last=5, stored_at=TODAY
+    )
+    last = (await way(outbox, 6)).page
+    assert last is not None
+    assert (last.window, last.first, last.last) == (None, 6, 6)
+
+
+async def test_an_event_knows_what_each_sink_made_of_it(outbox: Outbox, clock: Clock) -> None:
+    await outbox.append("bitbucket", events(4), MARK)
+    batch = await taken(outbox, "splunk")
+    await outbox.settle("splunk", batch.part(0, 2), Receipt(), attempts=3)
+    clock.at += timedelta(seconds=5)
+    await outbox.settle("splunk", Batch(batch.events[2:3], batch.positions[2:]), Receipt())
+    await outbox.register("siem")
+    first, last = await way(outbox, 1), await way(outbox, 4)
+    assert first.positions == last.positions == {"splunk": 4, "siem": 0}
+    assert first.receipts == (
+        StoredReceipt(
+            sink="splunk", how="turn", first=1, last=2, events=2, filtered=0, attempts=3, at=TODAY
+        ),
+    )
+    assert [(each.first, each.last, each.filtered) for each in last.receipts] == [(3, 4, 1)]
+    assert last.receipts[0].at == clock.at
+
+
+async def test_an_event_knows_that_it_was_buried_sent_again_and_discarded(outbox: Outbox) -> None:
+    await outbox.append("bitbucket", events(3), MARK)
+    refused = [Rejection(event(number).event_id, "too_large", "5 MB") for number in (1, 2)]
+    await outbox.settle("splunk", await taken(outbox, "splunk"), Receipt(tuple(refused)))
+    first, second = [letter.id for letter in await letters(outbox)]
+    assert [letter.reason for letter in (await way(outbox, 1)).letters] == ["too_large"]
+    await outbox.ask_letters([first])
+    await outbox.settle("splunk", await again(outbox), Receipt(), attempts=2)
+    await outbox.discard_letters([second])
+    await outbox.ask_replay(await outbox.plan_replay("splunk", EVERYTHING))
+    await outbox.settle("splunk", await again(outbox), Receipt())
+
+    async def hows(number: int) -> list[tuple[str, int]]:
+        return [(each.how, each.attempts) for each in (await way(outbox, number)).receipts]
+
+    assert await hows(1) == [("turn", 1), ("letter", 3), ("replay", 1)]
+    assert await hows(2) == [("turn", 1), ("discarded", 1), ("replay", 1)]
+    assert await hows(3) == [("turn", 1), ("replay", 1)]
+    assert (await way(outbox, 3)).receipts[1].wanted == EVERYTHING
+    assert (await way(outbox, 1)).letters == ()
+
+
+async def test_what_is_left_of_a_forgotten_event_is_its_dead_letter(outbox: Outbox) -> None:
+    await outbox.append("bitbucket", events(2), MARK)
+    refused = Rejection(event(1).event_id, "malformed", "no")
+    await outbox.settle("splunk", await taken(outbox, "splunk"), Receipt((refused,)))
+    assert await outbox.prune(stored_before=clock_after(TODAY), sinks=["splunk"]) == 2
+    found = await way(outbox, 1)
+    assert (found.place, found.page, found.receipts) == (None, None, ())
+    assert (found.event.event_id, len(found.letters)) == (event(1).event_id, 1)
+    assert await outbox.trail(event(2).event_id) is None
+
+
+def clock_after(at: datetime) -> datetime:
+    return at + timedelta(days=1)
+
+
+async def test_ids_are_found_by_how_they_begin(outbox: Outbox) -> None:
+    await outbox.append("bitbucket", events(20), MARK)
+    known = sorted(each.event_id for each in events(20))
+    assert await outbox.ids("", limit=100) == known
+    assert await outbox.ids(known[3], limit=2) == [known[3]]
+    assert await outbox.ids(known[0][:8], limit=3) == known[:3]
+    assert await outbox.ids("zz", limit=3) == []

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 import anyio.lowlevel
@@ -30,9 +30,12 @@ from forwarder.model import (
     Replay,
     Room,
     Sample,
+    StoredPage,
+    StoredReceipt,
     StoredSink,
     StoredSource,
     StoreStatus,
+    Trail,
     Unreadable,
 )
 from forwarder.selection import matcher
@@ -89,6 +92,8 @@ class MemoryOutbox:
         self._dead: dict[tuple[str, str, str], DeadLetter] = {}
         self._notes: dict[str, Note] = {}
         self._samples: dict[tuple[datetime, str], Sample] = {}
+        self._pages: list[StoredPage] = []
+        self._receipts: list[StoredReceipt] = []
         self._changed: anyio.Event | None = None
 
     async def _write(self) -> None:
@@ -103,6 +108,7 @@ class MemoryOutbox:
         checkpoint: Checkpoint | None,
         *,
         unreadable: Sequence[Unreadable] = (),
+        window: tuple[datetime, datetime] | None = None,
     ) -> int:
         await self._write()
         kept = self._checkpoints.get(source)
@@ -125,6 +131,16 @@ class MemoryOutbox:
                 source, "", "", digest, "unreadable", record.detail, 1, bytes(record.original)
             )
         new = self._last - before
+        if new:
+            page = StoredPage(
+                source=source,
+                window=window,
+                records=len(events),
+                first=before + 1,
+                last=self._last,
+                stored_at=self._now(),
+            )
+            self._pages.append(page)
         known = self._checkpoints.get(source)
         times = [x.event.occurred_at for place, x in self._events.items() if place > before]
         behind = [(mark - at).total_seconds() for at in times if at < mark] if mark else []
@@ -219,11 +235,13 @@ class MemoryOutbox:
             if not self._settle_letters(batch, rejected, attempts):
                 return
         elif batch.replay:
-            if not self._settle_replay(batch):
+            if not (wanted := self._settle_replay(batch)):
                 return
+            self._keep_receipt(sink, "replay", batch, attempts, wanted)
         elif batch.first <= known.position:
             return
         else:
+            self._keep_receipt(sink, "turn", batch, attempts)
             known.position = batch.last
             known.settled += len(batch) - len(rejected)
             known.filtered += len(batch.positions) - len(batch)
@@ -266,18 +284,84 @@ class MemoryOutbox:
                     asked_at=None,
                 )
             else:
+                self._keep_letter(known, "letter", attempts)
                 del self._dead[key]
         return settled
 
-    def _settle_replay(self, batch: Batch) -> bool:
+    def _keep_receipt(
+        self,
+        sink: str,
+        how: Literal["turn", "replay"],
+        batch: Batch,
+        attempts: int,
+        wanted: EventFilter | None = None,
+    ) -> None:
+        receipt = StoredReceipt(
+            sink=sink,
+            how=how,
+            first=batch.first,
+            last=batch.last,
+            events=len(batch),
+            filtered=len(batch.positions) - len(batch),
+            attempts=attempts,
+            at=self._now(),
+            wanted=wanted,
+        )
+        self._receipts.append(receipt)
+
+    def _keep_letter(
+        self, letter: DeadLetter, how: Literal["letter", "discarded"], attempts: int
+    ) -> None:
+        place = self._places.get(letter.event_id)
+        if place is None:
+            return
+        receipt = StoredReceipt(
+            sink=letter.sink,
+            how=how,
+            first=place,
+            last=place,
+            events=how == "letter",
+            filtered=0,
+            attempts=letter.attempts + attempts,
+            at=self._now(),
+        )
+        self._receipts.append(receipt)
+
+    async def ids(self, prefix: str, *, limit: int) -> Sequence[str]:
+        await anyio.lowlevel.checkpoint()
+        known = {*self._places, *(each.event_id for each in self._dead.values() if each.event_id)}
+        return sorted(each for each in known if each.startswith(prefix))[:limit]
+
+    async def trail(self, event_id: str) -> Trail | None:
+        await anyio.lowlevel.checkpoint()
+        place = self._places.get(event_id)
+        letters = [each for each in self._dead.values() if each.event_id == event_id]
+        if place is None and not letters:
+            return None
+        decode = msgspec.json.Decoder(Event).decode
+        page = None
+        receipts: list[StoredReceipt] = []
+        if place is not None:
+            page = next(each for each in self._pages if each.first <= place <= each.last)
+            receipts = [each for each in self._receipts if each.first <= place <= each.last]
+        return Trail(
+            event=decode(letters[0].body) if place is None else self._events[place].event,
+            place=place,
+            page=page,
+            positions={name: each.position for name, each in self._positions.items()},
+            receipts=tuple(receipts),
+            letters=tuple(sorted(letters, key=lambda letter: letter.id)),
+        )
+
+    def _settle_replay(self, batch: Batch) -> EventFilter | None:
         known = self._replays.get(batch.replay or 0)
         if known is None or batch.first <= known.replay.after:
-            return False
+            return None
         known.replay = replace(known.replay, after=batch.last)
         known.done += len(batch.positions)
         if batch.last >= known.replay.until:
             del self._replays[known.replay.id]
-        return True
+        return known.replay.wanted
 
     def _asked(self, sink: str) -> list[DeadLetter]:
         letters = sorted(self._dead.values(), key=lambda letter: letter.id)
@@ -423,6 +507,7 @@ class MemoryOutbox:
         await self._write()
         found = [key for key, letter in self._dead.items() if letter.id in ids]
         for key in found:
+            self._keep_letter(self._dead[key], "discarded", 0)
             del self._dead[key]
         return len(found)
 

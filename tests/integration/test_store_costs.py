@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from sqlalchemy import Connection, event
 
-from forwarder.model import Checkpoint, EventFilter, Receipt, Unreadable
+from forwarder.model import Batch, Checkpoint, EventFilter, Receipt, Unreadable
 from forwarder.store import StoreConfig
 from forwarder.store.outbox import SqlOutbox
 from tests.fakes.events import BEGINNING, events, numbered
@@ -102,3 +102,33 @@ async def test_a_batch_takes_no_more_memory_than_its_events(outbox: SqlOutbox) -
     assert batch is not None
     assert len(batch) == 2
     assert peak < 6_000_000
+
+
+async def test_pages_and_receipts_go_with_their_events(outbox: SqlOutbox) -> None:
+    for number in range(20, 60, 10):
+        await outbox.append("bitbucket", events(10, first=number), MARK)
+    while batch := await outbox.read("splunk", limit=7, max_bytes=10**6):
+        await outbox.settle("splunk", batch, Receipt())
+    assert await _rows(outbox) == {"pages": 5, "receipts": 8}
+    young = numbered_event(100, occurred_at=LATER)
+    await outbox.append("bitbucket", [young], MARK)
+    await outbox.settle("splunk", batch := await _batch(outbox), Receipt())
+    assert batch.positions == (51,)
+    assert await outbox.prune(stored_before=LATER, sinks=["splunk"]) == 50
+    assert await _rows(outbox) == {"pages": 1, "receipts": 1}
+
+
+async def _batch(outbox: SqlOutbox) -> Batch:
+    batch = await outbox.read("splunk", limit=10, max_bytes=10**6)
+    assert batch is not None
+    return batch
+
+
+async def _rows(outbox: SqlOutbox) -> dict[str, int]:
+    def count(connection: Connection) -> dict[str, int]:
+        return {
+            name: connection.exec_driver_sql(f"select count(*) from {name}").scalar_one()
+            for name in ("pages", "receipts")
+        }
+
+    return await outbox._database.read(count)

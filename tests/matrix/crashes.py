@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -53,9 +53,12 @@ class Mortal:
         checkpoint: Checkpoint,
         *,
         unreadable: Sequence[Unreadable] = (),
+        window: tuple[datetime, datetime] | None = None,
     ) -> int:
         async with self._fate.commit("append"):
-            return await self._outbox.append(source, events, checkpoint, unreadable=unreadable)
+            return await self._outbox.append(
+                source, events, checkpoint, unreadable=unreadable, window=window
+            )
 
     async def settle(self, sink: str, batch: Batch, receipt: Receipt, *, attempts: int = 1) -> None:
         async with self._fate.commit("settle"):

@@ -154,7 +154,8 @@ class BitbucketAudit:
         records = stretch.records
         if self._enrichment:
             records = await self._enrichment.enriched(records)
-        return Page(tuple(records), checkpoint, tuple(stretch.unreadable))
+        window = instants.moment(stretch.window.start), instants.moment(stretch.window.end)
+        return Page(tuple(records), checkpoint, tuple(stretch.unreadable), window)
 
     def decode(self, original: bytes) -> Record | Unreadable:
         """Return what a record that was kept tells; see `interfaces.Rereads`."""

@@ -14,7 +14,7 @@ from forwarder import chain
 from forwarder.model import Checkpoint, Event, Link, Unreadable
 from forwarder.store.schema import CHAINS, CHECKPOINTS, EVENTS, PLACES
 from forwarder.store.times import milliseconds
-from forwarder.store.transactions import put
+from forwarder.store.transactions import put, trails
 from forwarder.store.transactions.dead_letters import bury, discard
 
 _ROWS_AT_ONCE: Final = 500  # in one insert
@@ -46,6 +46,7 @@ def append(
     checkpoint: Checkpoint | None,
     unreadable: Sequence[Unreadable],
     now: int,
+    window: tuple[datetime, datetime] | None = None,
 ) -> int:
     """Store events, checkpoint and unreadable records; return how many events were new.
 
@@ -67,6 +68,8 @@ def append(
         put(connection, CHAINS, {"source": name}, msgspec.structs.asdict(heads[name]))
     if new:
         connection.execute(update(PLACES).values(last=last + len(new)))
+        page = {"first": last + 1, "last": last + len(new), "records": len(events)}
+        trails.keep_page(connection, source, page, window, now)
     for record in unreadable:
         body = bytes(record.original)
         digest = hashlib.sha256(body).hexdigest()

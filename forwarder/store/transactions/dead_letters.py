@@ -21,6 +21,7 @@ from forwarder.errors import Reason
 from forwarder.model import Batch, DeadLetter, Event, Rejection
 from forwarder.store.schema import DEAD_LETTERS
 from forwarder.store.times import milliseconds, moment
+from forwarder.store.transactions import trails
 from forwarder.store.transactions.events import decoded
 
 _AT_ONCE: Final = 500  # ids in one statement
@@ -107,6 +108,14 @@ def dead_letters(
     return [_letter(row) for row in rows]
 
 
+def of_event(connection: Connection, event_id: str) -> list[DeadLetter]:
+    """Return the dead letters of one event, oldest first."""
+    rows = connection.execute(
+        select(DEAD_LETTERS).where(DEAD_LETTERS.c.event_id == event_id).order_by(DEAD_LETTERS.c.id)
+    )
+    return [_letter(row) for row in rows]
+
+
 def _letter(row: Row[Any]) -> DeadLetter:
     return DeadLetter(
         id=row.id,
@@ -162,6 +171,13 @@ def discard(connection: Connection, ids: Sequence[int]) -> int:
     return _each_part(
         connection, ids, lambda part: delete(DEAD_LETTERS).where(DEAD_LETTERS.c.id.in_(part))
     )
+
+
+def give_up(connection: Connection, ids: Sequence[int], now: int) -> int:
+    """Forget letters that are not to be delivered any more; return how many there were."""
+    for part in _parts(ids):
+        trails.keep_letters(connection, part, attempts=None, now=now)
+    return discard(connection, ids)
 
 
 def _each_part(connection: Connection, ids: Sequence[int], statement: Any) -> int:  # noqa: ANN401  a function to a statement
@@ -226,5 +242,7 @@ def settle(
                 asked_at=None,
             )
         )
+    for part in _parts(delivered):
+        trails.keep_letters(connection, part, attempts=attempts, now=now)
     discard(connection, delivered)
     return bool(still)

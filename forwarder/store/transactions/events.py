@@ -10,6 +10,7 @@ from forwarder.errors import StoreError
 from forwarder.model import Event, EventFilter
 from forwarder.store.schema import EVENTS, PLACES
 from forwarder.store.times import milliseconds
+from forwarder.store.transactions import trails
 
 PRUNED_AT_ONCE: Final = 2000
 """Events looked at in one pruning transaction: some 20 ms in which nothing else can be written."""
@@ -164,6 +165,7 @@ def prune(
             )
         )
         connection.execute(update(PLACES).where(PLACES.c.forgotten < seen).values(forgotten=seen))
+        trails.prune(connection, seen)
     return old, seen
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, bindparam, exists, func, insert, or_, select,
 from forwarder.model import Backlog, Batch, Event, Receipt, Rejection
 from forwarder.store.schema import DEAD_LETTERS, EVENTS, PLACES, POSITIONS, REPLAYS
 from forwarder.store.times import moment
-from forwarder.store.transactions import dead_letters, replays
+from forwarder.store.transactions import dead_letters, replays, trails
 from forwarder.store.transactions.events import FIRST_AFTER, decoded
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -109,9 +109,11 @@ def settle(
             "buried": known.buried + buried,
             "filtered": known.filtered + len(batch.positions) - len(batch),
         }
+        trails.keep_receipt(connection, sink, batch, attempts, now)
     elif batch.replay:
-        if not replays.settle(connection, batch):
+        if (wanted := replays.settle(connection, batch)) is None:
             return
+        trails.keep_receipt(connection, sink, batch, attempts, now, wanted=wanted)
         moved = {"buried": known.buried + _bury(connection, sink, batch, rejected, attempts, now)}
     else:
         if not dead_letters.settle(connection, batch, rejected, attempts, now):

@@ -103,11 +103,14 @@ def _next(connection: Connection, replay: Any, limit: int, max_bytes: int) -> Ba
     return Batch(tuple(events), tuple(places), replay.id) if events else None
 
 
-def settle(connection: Connection, batch: Batch) -> bool:
-    """Move the replay behind the batch, or end it; False where it was there already, or ended."""
+def settle(connection: Connection, batch: Batch) -> str | None:
+    """Move the replay behind the batch, or end it, and return what it wanted.
+
+    None where it was there already, or ended.
+    """
     known = connection.execute(select(REPLAYS).where(REPLAYS.c.id == batch.replay)).first()
     if known is None or batch.first <= known.after:
-        return False
+        return None
     if batch.last >= known.until:
         forget(connection, [known.id])
     else:
@@ -116,4 +119,4 @@ def settle(connection: Connection, batch: Batch) -> bool:
             .where(REPLAYS.c.id == known.id)
             .values(after=batch.last, done=known.done + len(batch.positions))
         )
-    return True
+    return str(known.wanted)
