@@ -119,6 +119,16 @@ class Reopens(Protocol):
 
 
 @runtime_checkable
+class Acknowledged(Protocol):
+    """A sink whose destination says later, in its own word, that it has what it took."""
+
+    @property
+    def unacknowledged(self) -> int | None:
+        """Events handed over that wait for that word; None where it is not asked for."""
+        ...
+
+
+@runtime_checkable
 class Asks(Protocol):
     """A sink whose destination can be asked what it holds."""
 

@@ -476,6 +476,12 @@ class SourceStatus(msgspec.Struct, frozen=True, kw_only=True):
     `state` is "stopped" where no daemon runs; `mark` is None before the first poll has ended.
     `chain` is the chain's head: kept elsewhere, it lets `verify --head` prove that a file was not
     cut off at its end. `audit` is None until a watch has looked.
+
+    `late_events` showed up when the mark had passed their time already, by at most
+    `late_by_seconds`; re-reading found them. `rate` is events stored a second over the last minute
+    or two. `polled_at`, `poll_seconds`, `poll_records` and the window (the closed time range that
+    was read) are of the last poll that succeeded; they, `rate` and `next_poll_at` come from the
+    daemon alone.
     """
 
     name: str
@@ -485,6 +491,15 @@ class SourceStatus(msgspec.Struct, frozen=True, kw_only=True):
     mark: datetime | None = None
     events_stored: int = 0
     stored_at: datetime | None = None
+    late_events: int = 0
+    late_by_seconds: float = 0.0
+    rate: float = 0.0
+    polled_at: datetime | None = None
+    poll_seconds: float | None = None
+    poll_records: int | None = None
+    window_start: datetime | None = None
+    window_end: datetime | None = None
+    next_poll_at: datetime | None = None
     chain: Link | None = None
     audit: AuditSettings | None = None
     error: str = ""
@@ -493,7 +508,12 @@ class SourceStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SinkStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """How one sink fares. `lag_seconds` is the age of the oldest unsent event, 0 without one."""
+    """How one sink fares. `lag_seconds` is the age of the oldest unsent event, 0 without one.
+
+    `rate` is events sent a second over the last minute or two. `unacknowledged` events were handed
+    over and wait for the destination's own word; None where it gives none. `next_try_at` is when
+    what failed is tried again. These come from the daemon alone.
+    """
 
     name: str
     type: str
@@ -508,6 +528,9 @@ class SinkStatus(msgspec.Struct, frozen=True, kw_only=True):
     replay_events: int = 0
     replay_left: int = 0
     sent_at: datetime | None = None
+    rate: float = 0.0
+    unacknowledged: int | None = None
+    next_try_at: datetime | None = None
     error: str = ""
     remedy: str = ""
     failures: int = 0
@@ -526,7 +549,7 @@ class LossHorizon(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """How the forwarder is: the answer of ``/api/status``, documented in docs/operations.md."""
+    """How the forwarder is: the answer of ``/api/status``, documented in docs/status-api.md."""
 
     version: str
     at: datetime

@@ -16,10 +16,9 @@ from typing import Final
 import anyio
 import structlog
 from anyio.abc import TaskGroup
-from msgspec.structs import replace
 
 from forwarder import __version__
-from forwarder.app.overview import stored_status
+from forwarder.app.overview import stored_status, with_loops
 from forwarder.app.parts import Part, Parts
 from forwarder.config import Config, format_named
 from forwarder.errors import ForwarderError
@@ -27,6 +26,7 @@ from forwarder.interfaces import Outbox, Reopens
 from forwarder.model import Status
 from forwarder.normalizers import CatalogueNormalizer
 from forwarder.pipeline.dispatcher import Dispatcher
+from forwarder.pipeline.history import History
 from forwarder.pipeline.janitor import Janitor
 from forwarder.pipeline.poller import Poller
 from forwarder.pipeline.pressure import Pressure
@@ -52,6 +52,7 @@ class Daemon:
         self._outbox = outbox
         self._janitor = janitor
         self._parts = parts
+        self._history = History(outbox, lambda: stored_status(self._config, outbox))
 
     async def forward(self, stop: Stop) -> None:
         """Run every loop until `stop`.
@@ -61,6 +62,7 @@ class Daemon:
         """
         async with anyio.create_task_group() as group:
             group.start_soon(self._janitor.run, stop)
+            group.start_soon(self._history.run, stop)
             self._parts.begin()
             await stop.wait()
             self._parts.stop()
@@ -128,22 +130,7 @@ class Daemon:
     async def status(self) -> Status:
         """Return how everything is: what the store says, and what the loops know beyond it."""
         stored = await stored_status(self._config, self._outbox)
-        live = {
-            (loop.progress.component, loop.name): {
-                "state": loop.progress.state,
-                "since_at": loop.progress.since_at,
-                "error": loop.progress.error,
-                "remedy": loop.progress.remedy,
-                "failures": loop.progress.failures,
-            }
-            for loop in self._parts.loops
-        }
-        return replace(
-            stored,
-            running=True,
-            sources=tuple(replace(each, **live["source", each.name]) for each in stored.sources),
-            sinks=tuple(replace(each, **live["sink", each.name]) for each in stored.sinks),
-        )
+        return with_loops(stored, self._parts.loops, self._history)
 
 
 @asynccontextmanager

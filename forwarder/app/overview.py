@@ -1,10 +1,15 @@
-"""How everything is, as the store alone can say it: put together for `status` and the server."""
+"""How everything is: what the store alone can say, and what the loops know beyond it."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import Any
+
+from msgspec.structs import replace
 
 from forwarder import __version__
+from forwarder.app.parts import Loop
 from forwarder.config import Config
-from forwarder.interfaces import Outbox
+from forwarder.interfaces import Acknowledged, Outbox
 from forwarder.model import (
     LossHorizon,
     Room,
@@ -15,7 +20,10 @@ from forwarder.model import (
     StoredSource,
     StoreStatus,
 )
+from forwarder.pipeline.dispatcher import Dispatcher
+from forwarder.pipeline.history import History
 from forwarder.pipeline.horizon import Stored, loss_horizons
+from forwarder.pipeline.poller import Poller
 
 
 async def stored_status(config: Config, outbox: Outbox) -> Status:
@@ -44,6 +52,63 @@ async def stored_status(config: Config, outbox: Outbox) -> Status:
         store_limit_bytes=room.limit,
         loss_horizons=_horizons(config, stored, room, now),
     )
+
+
+def with_loops(status: Status, loops: Iterable[Loop], history: History) -> Status:
+    """Return `status` of a daemon that runs `loops`."""
+    by_key = {(loop.progress.component, loop.name): loop for loop in loops}
+    return replace(
+        status,
+        running=True,
+        sources=tuple(
+            replace(
+                each,
+                rate=history.rate(f"sources.{each.name}", each.events_stored),
+                **_polling(by_key.get(("source", each.name))),
+            )
+            for each in status.sources
+        ),
+        sinks=tuple(
+            replace(
+                each,
+                rate=history.rate(f"sinks.{each.name}", each.events_sent),
+                **_sending(by_key.get(("sink", each.name))),
+            )
+            for each in status.sinks
+        ),
+    )
+
+
+def _polling(loop: Loop | None) -> dict[str, Any]:
+    if not isinstance(loop, Poller):
+        return {}
+    known = _progress(loop) | {
+        "polled_at": loop.progress.succeeded_at,
+        "next_poll_at": loop.progress.next_at,
+    }
+    if polled := loop.polled:
+        known |= {"poll_seconds": round(polled.seconds, 3), "poll_records": polled.records}
+        if polled.window:
+            known |= dict(zip(("window_start", "window_end"), polled.window, strict=True))
+    return known
+
+
+def _sending(loop: Loop | None) -> dict[str, Any]:
+    if not isinstance(loop, Dispatcher):
+        return {}
+    acked = loop.sink.unacknowledged if isinstance(loop.sink, Acknowledged) else None
+    return _progress(loop) | {"next_try_at": loop.progress.next_at, "unacknowledged": acked}
+
+
+def _progress(loop: Loop) -> dict[str, Any]:
+    progress = loop.progress
+    return {
+        "state": progress.state,
+        "since_at": progress.since_at,
+        "error": progress.error,
+        "remedy": progress.remedy,
+        "failures": progress.failures,
+    }
 
 
 def _horizons(
@@ -76,6 +141,8 @@ def _source_status(name: str, type_: str, known: StoredSource | None) -> SourceS
         mark=known.checkpoint.mark if known.checkpoint else None,
         events_stored=known.stored,
         stored_at=known.stored_at,
+        late_events=known.late,
+        late_by_seconds=known.late_by,
         chain=known.chain,
         error=known.note.error if known.note else "",
         remedy=known.note.remedy if known.note else "",

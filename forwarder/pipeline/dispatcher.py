@@ -63,7 +63,7 @@ class Dispatcher:
         while not stop.requested:
             wait = await self.attempt(stop)
             await self.progress.note(self._outbox)
-            with self.progress.idle():
+            with self.progress.pausing(wait):
                 await stop.sleep(wait)
 
     async def attempt(self, stop: Stop) -> float:

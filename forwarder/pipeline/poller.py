@@ -1,7 +1,8 @@
 """Fills the outbox: source -> normalizer -> outbox."""
 
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 import structlog
 
@@ -26,12 +27,17 @@ log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Polled:
-    """What one poll did: pages stored, records read, events that were new, records buried."""
+    """What one poll did: pages stored, records read, events that were new, records buried.
+
+    `window` is the closed time range that was read, over all pages; `seconds` is how long it took.
+    """
 
     pages: int = 0
     records: int = 0
     stored: int = 0
     unreadable: int = 0
+    window: tuple[datetime, datetime] | None = None
+    seconds: float = 0.0
 
 
 class Poller:
@@ -49,6 +55,8 @@ class Poller:
     ) -> None:
         self.name = name
         self.progress = Progress("source", name, options.retry)
+        self.polled: Polled | None = None
+        """The last poll that succeeded."""
         self._source = source
         self._normalize = normalize
         self._outbox = outbox
@@ -65,7 +73,7 @@ class Poller:
         while not stop.requested:
             wait = await self.attempt(self._interval)
             await self.progress.note(self._outbox)
-            with self.progress.idle():
+            with self.progress.pausing(wait):
                 await stop.sleep(wait)
 
     async def catch_up(self, stop: Stop) -> None:
@@ -79,6 +87,7 @@ class Poller:
 
     async def attempt(self, pause: float) -> float:
         """Poll once; return the seconds to wait: `pause`, or what the failure asks for."""
+        began = self.progress.clock()
         try:
             with POLL_SECONDS.labels(self.name).time():
                 polled = await self.poll_once()
@@ -86,6 +95,7 @@ class Poller:
             POLLS.labels(self.name, outcome(error)).inc()
             return self.progress.failed(error)
         POLLS.labels(self.name, "ok").inc()
+        self.polled = replace(polled, seconds=self.progress.clock() - began)
         self.progress.succeeded()
         log.debug(
             "poll.finished",
@@ -147,6 +157,7 @@ class Poller:
             records=done.records + len(page.records),
             stored=done.stored + new,
             unreadable=done.unreadable + len(unreadable),
+            window=_spanned(done.window, page.window),
         )
 
     def _normalized(self, page: Page) -> tuple[list[Event], list[Unreadable]]:
@@ -164,3 +175,11 @@ class Poller:
                 Unreadable(redact.record(each.original), each.detail) for each in unreadable
             ]
         return events, unreadable
+
+
+def _spanned(
+    one: tuple[datetime, datetime] | None, other: tuple[datetime, datetime] | None
+) -> tuple[datetime, datetime] | None:
+    if one is None or other is None:
+        return one or other
+    return min(one[0], other[0]), max(one[1], other[1])

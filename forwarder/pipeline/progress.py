@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
 import structlog
@@ -54,6 +54,7 @@ class Progress:
 
     ``retrying``: the last step failed and is tried again; ``paused``: access was refused, a
     person is needed, everything is kept and it is tried rarely; ``waiting``: there is no room.
+    `next_at` is when the next step is due, None while one is under way or waits for events.
     """
 
     component: Literal["source", "sink"]
@@ -65,6 +66,7 @@ class Progress:
     failures: int = 0
     since_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     succeeded_at: datetime | None = None
+    next_at: datetime | None = None
     clock: Callable[[], float] = time.monotonic
     _moved: float = field(init=False)
     _idle: bool = field(default=False, init=False)
@@ -86,6 +88,14 @@ class Progress:
         finally:
             self._idle = False
             self.moved()
+
+    @contextmanager
+    def pausing(self, seconds: float) -> Iterator[None]:
+        """The loop waits for its next step inside, which is due in `seconds`."""
+        self.next_at = datetime.now(UTC) + timedelta(seconds=seconds) if seconds else None
+        with self.idle():
+            yield
+        self.next_at = None
 
     @property
     def stuck(self) -> bool:

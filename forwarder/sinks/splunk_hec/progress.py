@@ -128,6 +128,12 @@ class Progress:
         """Return the acks to wait for, in the order of the events."""
         return [fate for fate, _ in groupby(self._fates) if isinstance(fate, Ack)]
 
+    @property
+    def unacknowledged(self) -> int:
+        """How many events wait for an ack."""
+        recalled = sum(run.count for run in self._recalled if run.ack)
+        return recalled + sum(isinstance(fate, Ack) for fate in self._fates)
+
     def acknowledge(self, ack: Ack) -> None:
         """Note that what waited for this is delivered."""
         self._replace({ack}, Fate.DONE)

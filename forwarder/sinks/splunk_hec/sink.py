@@ -65,6 +65,11 @@ class HecSink:
         self._deadline = anyio.current_time() + (ack_timeout or 0.0)
         self._is_saved = False
 
+    @property
+    def unacknowledged(self) -> int | None:
+        """Events that Splunk took and has not acknowledged; see `interfaces.Acknowledged`."""
+        return None if self._ack_timeout is None else self._progress.unacknowledged
+
     async def resume(self) -> None:
         """Go on where the last run ended: with its open acks, their channels and its cookies."""
         memo = await self._memory.load()
