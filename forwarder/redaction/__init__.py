@@ -1,7 +1,7 @@
 """What an event must not tell: credentials, and what users name. Pure.
 
-`credentials` knows what credentials look like, `fields` where in an event something stands, and
-`redactor` goes over an event and its original.
+`credentials` knows what credentials look like, `glance` which of many texts may hold one, `fields`
+where in an event something stands, and `redactor` goes over events and their originals.
 """
 
 from forwarder.redaction.fields import field as field

@@ -9,144 +9,111 @@ passwords in URLs), and names that people give to fields with a password in them
 import re
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Final
-
-from ahocorasick_rs import BytesAhoCorasick
+from typing import Final, NamedTuple
 
 Replace = Callable[[str], str]
 
+
+class Shape(NamedTuple):
+    """A pattern, and texts of which one begins whatever it matches."""
+
+    hints: tuple[str, ...]
+    pattern: re.Pattern[str]
+
+
+# A text can hold JSON in a string: a line end is a backslash and a letter there, and quotes have
+# backslashes before them. The patterns find in it, at any depth, what they find outside.
+_BEGIN: Final = r"(?:\b|(?<=\\[nrtbf])|(?<=\\u[0-9a-fA-F]{4}))"
+_SPACE: Final = r"(?:\s|\\+(?:[nrtbf]|u00[01][0-9a-fA-F]))"
+_QUOTE: Final = r"(?:\\*[\"']|\\+u0022)"
+_EQUALS: Final = r"(?::=|=>|[:=])"
+_ESCAPE: Final = re.compile(r"\\+u00((?!22|5[cC])[2-7][0-9a-fA-F])")
+
 _PEM: Final = r"[A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----"
-# Each with texts of which one is in whatever the pattern matches: looking for those first is a
-# hundred times as fast as the patterns are.
-_SHAPES: Final[tuple[tuple[tuple[str, ...], re.Pattern[str]], ...]] = tuple(
-    (hints, re.compile(shape))
-    for hints, shape in (
-        (("AKIA", "ASIA", "ABIA"), r"\b(?:AKIA|ASIA|ABIA)[A-Z2-7]{16}\b"),
-        (("ghp_", "gho_", "ghu_", "ghs_", "ghr_"), r"\bgh[pousr]_[A-Za-z0-9]{20,}"),
-        (("github_pat_",), r"\bgithub_pat_\w{20,}"),
-        (("gl",), r"\bgl(?:pat|dt|rt|cbt|ptt|ft|soat|imt|agent)-[\w.-]{16,}"),
-        (("xox", "xapp-"), r"\b(?:xox[a-z]|xapp)-[A-Za-z0-9-]{10,}"),
-        (("hooks.slack",), r"hooks\.slack\.com/(?:services|workflows|triggers)/[\w/-]{10,}"),
-        (("k_live_", "k_test_", "whsec_"), r"\b(?:[rsp]k_(?:live|test)|whsec)_\w{10,}"),
-        (("BBDC-",), r"\bBBDC-[A-Za-z0-9+/=_-]{20,}"),
-        (("ATATT3x", "ATCTT3x", "ATBB"), r"\b(?:AT[AC]TT3x|ATBB)[A-Za-z0-9+/=_-]{16,}"),
-        (("AIza",), r"\bAIza[\w-]{30,}"),
-        (("ya29.", "GOCSPX-"), r"\b(?:ya29\.|GOCSPX-)[\w-]{20,}"),
-        (("npm_", "pypi-", "_pat_"), r"\b(?:npm_\w{30,}|pypi-[\w-]{40,}|dckr_pat_[\w-]{20,})"),
-        (("hvs.", "hvb."), r"\bhv[sb]\.[\w-]{20,}"),
-        (("hf_", "shpat_"), r"\b(?:hf_[A-Za-z]{30,}|shpat_[0-9a-fA-F]{32})"),
-        (("SG.",), r"\bSG\.[\w-]{16,}\.[\w-]{16,}"),
-        (("sk-",), r"\bsk-[\w-]{20,}"),
-        (("eyJ",), r"\beyJ[\w-]{8,}\.[\w-]{4,}(?:\.[\w-]*){1,3}"),
-        (
-            ("PRIVATE KEY",),
-            rf"-----BEGIN {_PEM}[\s\S]*?(?:-----END {_PEM}|\Z)",
-        ),
-    )
+_TOKENS: Final = (
+    (("AKIA", "ASIA", "ABIA"), r"(?:AKIA|ASIA|ABIA)[A-Z2-7]{16}\b"),
+    (("ghp_", "gho_", "ghu_", "ghs_", "ghr_"), r"gh[pousr]_[A-Za-z0-9]{20,}"),
+    (("github_pat_",), r"github_pat_\w{20,}"),
+    (
+        ("glpat-", "gldt-", "glrt-", "glcbt-", "glptt-", "glft-", "glsoat-", "glimt-", "glagent-"),
+        r"gl(?:pat|dt|rt|cbt|ptt|ft|soat|imt|agent)-[\w.-]{16,}",
+    ),
+    (("xox", "xapp-"), r"(?:xox[a-z]|xapp)-[A-Za-z0-9-]{10,}"),
+    (("sk_live_", "sk_test_"), r"sk_(?:live|test)_\w{10,}"),
+    (("rk_live_", "rk_test_"), r"rk_(?:live|test)_\w{10,}"),
+    (("pk_live_", "pk_test_"), r"pk_(?:live|test)_\w{10,}"),
+    (("whsec_",), r"whsec_\w{10,}"),
+    (("BBDC-",), r"BBDC-[A-Za-z0-9+/=_-]{20,}"),
+    (("ATATT3x", "ATCTT3x", "ATBB"), r"(?:AT[AC]TT3x|ATBB)[A-Za-z0-9+/=_-]{16,}"),
+    (("AIza",), r"AIza[\w-]{30,}"),
+    (("ya29.", "GOCSPX-"), r"(?:ya29\.|GOCSPX-)[\w-]{20,}"),
+    (("npm_",), r"npm_\w{30,}"),
+    (("pypi-",), r"pypi-[\w-]{40,}"),
+    (("dckr_pat_",), r"dckr_pat_[\w-]{20,}"),
+    (("hvs.", "hvb."), r"hv[sb]\.[\w-]{20,}"),
+    (("hf_",), r"hf_[A-Za-z]{30,}"),
+    (("shpat_",), r"shpat_[0-9a-fA-F]{32}"),
+    (("SG.",), r"SG\.[\w-]{16,}\.[\w-]{16,}"),
+    (("sk-",), r"sk-[\w-]{20,}"),
+    (("eyJ",), r"eyJ[\w-]{8,}\.[\w-]{4,}(?:\.[\w-]*){1,3}"),
 )
+SHAPES: Final = (
+    *(Shape(hints, re.compile(_BEGIN + token)) for hints, token in _TOKENS),
+    Shape(
+        ("hooks.slack.com/",),
+        re.compile(r"hooks\.slack\.com/(?:services|workflows|triggers)/[\w/-]{10,}"),
+    ),
+    Shape(("BEGIN ",), re.compile(rf"(?<=-----)BEGIN {_PEM}[\s\S]*?(?:-----END {_PEM}|\Z)")),
+)
+"""What credentials look like in themselves."""
 
 # Of these only the part in a group goes. What is sent in a header, and user:password@ in a URL:
 _HEADER: Final = re.compile(
-    r"\b(?:bearer|basic)\s+(?P<secret>(?=[^\s\"',;]*[0-9=+/])[A-Za-z0-9+/._~=-]{12,})",
+    rf"{_BEGIN}(?:bearer|basic){_SPACE}+"
+    r"(?P<secret>(?=[^\s\"',;]*[0-9=+/])[A-Za-z0-9+/._~=-]{12,})",
     re.IGNORECASE,
 )
 _URL: Final = re.compile(r"://[^/\s:@\"'<>\\]*:(?P<secret>[^/\s\"'<>@\\]+)@")
 # What is assigned, in code, in a query or in JSON (whose quotes may be escaped):
-_ASSIGN: Final = r"(?:\\*[\"'])?\s*(?::=|=>|[:=])\s*"
+_ASSIGN: Final = rf"(?:{_QUOTE})?{_SPACE}*{_EQUALS}{_SPACE}*"
 _KEYS: Final = ("api", "access", "account", "private")
+_SECRETS: Final = rf"(?:secret|token|credentials?|(?:{'|'.join(_KEYS)})[_ -]?key|authorization)"
+_PHRASES: Final = r"(?:passwor[dt]|passwd|passphrase|pwd)"
 _KEY: Final = re.compile(
-    rf"(?:secret|token|credentials?|(?:{'|'.join(_KEYS)})[_ -]?key|authorization)[\w.-]*{_ASSIGN}"
-    r"(?:\\*[\"'])?(?P<secret>(?=[A-Za-z+/_.~=-]*[0-9])[A-Za-z0-9+/_.~=-]{12,}|"
+    rf"{_SECRETS}[\w.-]*{_ASSIGN}"
+    rf"(?:{_QUOTE})?(?P<secret>(?=[A-Za-z+/_.~=-]*[0-9])[A-Za-z0-9+/_.~=-]{{12,}}|"
     r"[A-Za-z0-9+/_.~=-]{24,})",
     re.IGNORECASE,
 )
 _PASSWORD: Final = re.compile(
-    rf"(?:passwor[dt]|passwd|passphrase|pwd)[\w.-]*{_ASSIGN}"
-    r"(?:(?P<quote>\\*[\"'])(?P<quoted>(?:(?!(?P=quote)).)+)|(?P<bare>[^\s\"'\\,;&<>{}()\[\]]+))",
+    rf"{_PHRASES}[\w.-]*{_ASSIGN}"
+    rf"(?:(?P<quote>{_QUOTE})(?P<quoted>(?:(?!(?P=quote)).)+)|(?P<bare>[^\s\"'\\,;&<>{{}}()\[\]]+))",
     re.IGNORECASE,
 )
 # What follows "password:" in prose.
 _PROSE: Final = frozenset(
     (
-        "added",
-        "attempt",
-        "changed",
-        "created",
-        "deleted",
-        "disabled",
-        "empty",
-        "enabled",
-        "expired",
-        "expires",
-        "failed",
-        "false",
-        "forgotten",
-        "hidden",
-        "incorrect",
-        "invalid",
-        "missing",
-        "must",
-        "never",
-        "no",
-        "none",
-        "not",
-        "null",
-        "ok",
-        "optional",
-        "policy",
-        "recently",
-        "removed",
-        "required",
-        "reset",
-        "set",
-        "the",
-        "true",
-        "unchanged",
-        "undefined",
-        "unset",
-        "updated",
-        "was",
-        "will",
-        "wrong",
-        "yes",
+        *("added", "attempt", "changed", "created", "deleted", "disabled", "empty", "enabled"),
+        *("expired", "expires", "failed", "false", "forgotten", "hidden", "incorrect", "invalid"),
+        *("missing", "must", "never", "no", "none", "not", "null", "ok", "optional", "policy"),
+        *("recently", "removed", "required", "reset", "set", "the", "true", "unchanged"),
+        *("undefined", "unset", "updated", "was", "will", "wrong", "yes"),
     )
 )
 
-# Whatever a pattern above matches, one of these is in it, without regard to case.
-_HINTS: Final = (
-    *("@", "_key", "_pat_", "_live_", "_test_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "whsec_"),
-    *(
-        "npm_",
-        "hf_",
-        "shpat_",
-        "eyj",
-        "aiza",
-        "akia",
-        "asia",
-        "abia",
-        "tt3x",
-        "atbb",
-        "hvs.",
-        "hvb.",
+WORDS: Final = (
+    Shape(("beare", "basi"), _HEADER),
+    # A name that is known, with anything at all assigned to it.
+    Shape(
+        (
+            *("secret", "token", "credential", "authorization"),
+            *("passwor", "passwd", "passphrase", "pwd"),
+            *(f"{key}{between}key" for key in _KEYS for between in ("", "_", " ", "-")),
+        ),
+        re.compile(rf"(?:{_SECRETS}|{_PHRASES})[\w .-]*{_ASSIGN}", re.IGNORECASE),
     ),
-    *(
-        "private key",
-        "sg.",
-        "ya29.",
-        "hooks.slack",
-        "gocspx-",
-        "bbdc-",
-        "xox",
-        "xapp-",
-        "sk-",
-        "pypi-",
-    ),
-    *("glpat-", "gldt-", "glrt-", "glcbt-", "glptt-", "glft-", "glsoat-", "glimt-", "glagent-"),
-    *("pass", "pwd", "secret", "token", "credential", "authori", "bearer", "basic "),
-    *("apikey", "accesskey", "accountkey", "privatekey", "-key", " key"),
 )
-# One pass over the text for all of them: Aho and Corasick, "Efficient String Matching", CACM 1975.
-_hints: Final = BytesAhoCorasick([hint.encode() for hint in _HINTS])
+"""Words, in any case, beside which a credential may stand."""
 
 # Names of attributes and changed values whose whole value is a credential, or what a scan matched:
 # Soteri's events about findings carry that text (docs.soteri.io, "Reviewing findings").
@@ -159,11 +126,6 @@ _TELLTALE: Final = re.compile(
 )
 
 
-def may_hold(text: str) -> bool:
-    """Return whether `text` may hold a credential; quick, and never wrong where it says no."""
-    return bool(_hints.find_matches_as_indexes(text.lower().encode(errors="surrogatepass")))
-
-
 @lru_cache(maxsize=4096)
 def is_telltale(name: str) -> bool:
     """Return whether a field of this name holds nothing but a secret."""
@@ -171,9 +133,27 @@ def is_telltale(name: str) -> bool:
     return bool(_TELLTALE.fullmatch(" ".join(re.findall(r"[^\W_]+", words.lower()))))
 
 
+def has_url(text: str) -> bool:
+    """Return whether a URL with a password stands in `text`."""
+    return _URL.search(text) is not None
+
+
+def unescaped(text: str) -> str:
+    """Return `text` with those of JSON's escapes undone, at any depth, that nothing needs."""
+    return _ESCAPE.sub(lambda match: chr(int(match[1], 16)), text)
+
+
 def without(text: str, replace: Replace) -> str:
     """Return `text` with everything replaced that looks like a credential."""
-    for hints, shape in _SHAPES:
+    if "\\u00" in text:
+        plain = unescaped(text)
+        left = _without(plain, replace)
+        return text if left == plain else left
+    return _without(text, replace)
+
+
+def _without(text: str, replace: Replace) -> str:
+    for hints, shape in SHAPES:
         if any(hint in text for hint in hints):
             text = shape.sub(lambda match: replace(match[0]), text)
     for pattern in (_URL, _HEADER, _KEY):
