@@ -353,6 +353,19 @@ class DeadLetter:
     """When somebody asked to send it again, until that is done."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replayed:
+    """What came of trying dead letters again, in lines for people where it was done at once.
+
+    `asked` letters are sent again by their sinks. `read` are records that could be read now, `stay`
+    are letters that nothing was done about.
+    """
+
+    asked: int
+    read: tuple[str, ...]
+    stay: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class EventFilter:
     """Which stored events to read; empty fields ask for nothing.

@@ -30,9 +30,7 @@ from forwarder.cli.terminal import (
 )
 from forwarder.config import Config
 from forwarder.errors import Reason
-from forwarder.interfaces import Outbox, Rereads
-from forwarder.model import DeadLetter, Unreadable
-from forwarder.normalizers import normalize
+from forwarder.model import DeadLetter
 
 app = typer.Typer(no_args_is_help=True, help="What was given up on: list, show, replay, discard.")
 
@@ -245,42 +243,19 @@ async def _replay(
         for line in _summary(letters):
             out.print(f"{line} would be tried again")
         return True
-    sent = [letter.id for letter in letters if letter.sink in config.sinks]
-    records = [letter for letter in letters if not letter.sink]
+    from forwarder.app.letters import replay_letters
+
     async with config.store.open(lock=False, write=True) as outbox:
-        if sent:
-            out.print(f"{await outbox.ask_letters(sent):,} dead letters are sent again")
-        read = [await _read_again(config, outbox, letter) for letter in records]
-        if sent or any(read):
-            said_later(config)
-    strange = len(letters) - len(sent) - len(records)
-    if strange:
-        err.print(f"{strange:,} dead letters stay: their sinks are not configured any more")
-    return all(read) and not strange
-
-
-async def _read_again(config: Config, outbox: Outbox, letter: DeadLetter) -> bool:
-    options = config.sources.get(letter.source)
-    if options is None:
-        err.print(f"{letter.id} stays: there is no source {shown(letter.source)} any more")
-        return False
-    async with options.open(name=letter.source) as source:
-        if not isinstance(source, Rereads):
-            err.print(f"{letter.id} stays: {shown(letter.source)} cannot read single records")
-            return False
-        record = source.decode(letter.body)
-    if isinstance(record, Unreadable):
-        err.print(f"{letter.id} stays: it still cannot be read: {shown(record.detail)}")
-        return False
-    try:
-        event = normalize(record, source=letter.source)
-    except Exception as error:  # noqa: BLE001  whatever a record does to a normalizer
-        err.print(f"{letter.id} stays: the normalizer failed: {shown(str(error))}")
-        return False
-    new = await outbox.adopt(letter.id, event)
-    said = "is read now, and goes to every sink" if new else "had been read again already"
-    out.print(f"{letter.id} {said}: event {event.event_id}")
-    return True
+        done = await replay_letters(config, outbox, letters)
+    if done.asked:
+        out.print(f"{done.asked:,} dead letters are sent again")
+    for line in done.read:
+        out.print(shown(line))
+    if done.asked or done.read:
+        said_later(config)
+    for line in done.stay:
+        err.print(shown(line))
+    return not done.stay
 
 
 async def _discard(config: Config, ids: list[int]) -> int:
