@@ -16,6 +16,7 @@ Start at ``app/``: it starts the loops. ``pipeline/poller.py`` fills the outbox,
     store/        the outbox on SQL
     server/       /livez /readyz /metrics /api/status and the status page
     simulator/    a Bitbucket that plays its part
+    health.py     is the daemon well? asked from beside it
     http.py       client factory; one map from an HTTP outcome to our errors
     telemetry.py  logging set-up, every metric
     options.py    the fields that every source and every sink has

@@ -10,6 +10,7 @@ from forwarder.cli.check import check
 from forwarder.cli.demo import demo
 from forwarder.cli.events import events
 from forwarder.cli.export import export
+from forwarder.cli.health import health
 from forwarder.cli.kinds import kinds
 from forwarder.cli.reconcile import reconcile
 from forwarder.cli.replay import replay
@@ -26,7 +27,10 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (run, check, status, events, verify, reconcile, export, replay, simulate, demo, kinds):
+_VERBS = (
+    run, check, status, health, events, verify, reconcile, export, replay, simulate, demo, kinds,
+)  # fmt: skip
+for verb in _VERBS:
     app.command(verb.__name__)(verb)
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(config.app, name="config")
