@@ -19,6 +19,7 @@ Start at ``app/``: it starts the loops. ``pipeline/poller.py`` fills the outbox,
     health.py     is the daemon well? asked from beside it
     http.py       client factory; one map from an HTTP outcome to our errors
     telemetry.py  logging set-up, every metric
+    secret.py     a credential, by value or in a file
     options.py    the fields that every source and every sink has
     interfaces.py the contracts, in prose
     model.py      the values that travel

@@ -25,7 +25,7 @@ from forwarder.cli.terminal import ConfigOption, err, loaded, shown
 from forwarder.errors import ConfigError
 from forwarder.model import EventFilter, Page
 from forwarder.normalizers import normalize
-from forwarder.options import Secret
+from forwarder.secret import Secret
 from forwarder.selection import matcher
 from forwarder.sources.bitbucket_audit import BitbucketAuditConfig
 from forwarder.sources.bitbucket_audit.connection import repository_name

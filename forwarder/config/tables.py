@@ -13,7 +13,8 @@ from forwarder.config.problems import models
 from forwarder.errors import ConfigError
 from forwarder.formats import FORMATS
 from forwarder.interfaces import Format
-from forwarder.options import Options, Secret, extension, extensions, members
+from forwarder.options import Options, extension, extensions, members
+from forwarder.secret import Secret
 from forwarder.server import ServerConfig
 from forwarder.sinks import SinkConfig
 from forwarder.sources import SourceConfig

@@ -13,7 +13,8 @@ MODULE = '''
 """A package that knows nothing of the forwarder's inside."""
 from typing import Literal
 
-from forwarder.options import Secret, SinkOptions, SourceOptions
+from forwarder.options import SinkOptions, SourceOptions
+from forwarder.secret import Secret
 
 
 class PigeonConfig(SinkOptions):

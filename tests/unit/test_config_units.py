@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forwarder.options import Secret, parse_duration, parse_size
+from forwarder.options import parse_duration, parse_size
+from forwarder.secret import Secret
 
 plain = settings(deadline=None, derandomize=True)
 

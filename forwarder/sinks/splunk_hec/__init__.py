@@ -13,15 +13,8 @@ from pydantic import AfterValidator, Field
 
 from forwarder.http import client
 from forwarder.interfaces import Format, Memory
-from forwarder.options import (
-    BatchOptions,
-    Duration,
-    Secret,
-    SinkOptions,
-    Size,
-    TlsOptions,
-    as_written,
-)
+from forwarder.options import BatchOptions, Duration, SinkOptions, Size, TlsOptions, as_written
+from forwarder.secret import Secret
 from forwarder.sinks.splunk_hec.collector import Collector, SplunkToken
 from forwarder.sinks.splunk_hec.envelope import Envelope
 from forwarder.sinks.splunk_hec.management import Management, ManagementOptions

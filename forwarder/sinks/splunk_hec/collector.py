@@ -13,7 +13,7 @@ import msgspec
 
 from forwarder.errors import AccessError, TransientError
 from forwarder.http import translated
-from forwarder.options import Secret
+from forwarder.secret import Secret
 from forwarder.sinks.splunk_hec.codes import (
     REFUSED,
     Verdict,

@@ -15,7 +15,8 @@ from anyio import to_thread
 from pydantic import Field, field_validator
 
 from forwarder.errors import AccessError, ForwarderError, PermanentError, TransientError
-from forwarder.options import Duration, Options, Secret, TlsOptions, as_written
+from forwarder.options import Duration, Options, TlsOptions, as_written
+from forwarder.secret import Secret
 
 _AT_ONCE: Final = 10_000
 _REMEDY: Final = (

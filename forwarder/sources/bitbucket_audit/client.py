@@ -11,7 +11,7 @@ import httpx
 
 from forwarder.errors import AccessError, ForwarderError, TransientError
 from forwarder.http import failure, translated
-from forwarder.options import Secret
+from forwarder.secret import Secret
 from forwarder.sources.bitbucket_audit import wire
 from forwarder.sources.bitbucket_audit.clock import ServerClock
 from forwarder.sources.bitbucket_audit.shapes import Answer

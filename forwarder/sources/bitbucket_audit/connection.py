@@ -10,7 +10,8 @@ import httpx
 from pydantic import AfterValidator, Field, model_validator
 
 from forwarder import http
-from forwarder.options import Duration, Secret, SourceOptions, TlsOptions, as_written
+from forwarder.options import Duration, SourceOptions, TlsOptions, as_written
+from forwarder.secret import Secret
 from forwarder.sources.bitbucket_audit.client import Client, Credential
 from forwarder.sources.bitbucket_audit.clock import ServerClock
 

@@ -15,7 +15,7 @@ import trio.testing
 from forwarder.errors import AccessError, TransientError
 from forwarder.formats import FORMATS
 from forwarder.model import Batch, Receipt
-from forwarder.options import Secret
+from forwarder.secret import Secret
 from forwarder.sinks.splunk_hec import SplunkHecConfig
 from forwarder.sinks.splunk_hec.sink import HecSink
 from tests.fakes.events import batch, event, ids, numbered
