@@ -23,11 +23,11 @@ from pydantic_core import CoreSchema
 
 from forwarder import redaction
 from forwarder.errors import ConfigError
-from forwarder.model import Severity
+from forwarder.model import Event, Severity
 from forwarder.redaction import Redactor
 from forwarder.retry import RetryPolicy
 from forwarder.secret import Secret, Written
-from forwarder.selection import Choice, Predicate, selector
+from forwarder.selection import Choice, Predicate, refusing, selector
 
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _BYTES: Final = {
@@ -362,6 +362,10 @@ class SinkOptions(Options):
     def selects(self) -> Predicate | None:
         """Return a function that says whether the sink wants an event, or None: it wants all."""
         return selector(self.include.choice(), self.exclude.choice())
+
+    def refusing(self, event: Event) -> str:
+        """Return the rule by which the sink does not want an event, "" where it does."""
+        return refusing(self.include.choice(), self.exclude.choice(), event)
 
     @property
     def age_limit(self) -> float | None:

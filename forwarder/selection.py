@@ -34,17 +34,33 @@ def selector(include: Choice, exclude: Choice) -> Predicate | None:
     An event is wanted that has everything that `include` asks for (its severity or a graver one)
     and nothing of what `exclude` names (its severity or a less grave one).
     """
-    must = list(_predicates(include))
-    must_not = list(_predicates(exclude))
-    if include.severity is not None:
-        least = _GRAVITY[include.severity]
-        must.append(lambda event: _GRAVITY[event.severity] >= least)
-    if exclude.severity is not None:
-        most = _GRAVITY[exclude.severity]
-        must_not.append(lambda event: _GRAVITY[event.severity] <= most)
+    must = [has for _, has in _asked(include, least=True)]
+    must_not = [has for _, has in _asked(exclude, least=False)]
     if not (must or must_not):
         return None
     return lambda event: all(has(event) for has in must) and not any(has(event) for has in must_not)
+
+
+def refusing(include: Choice, exclude: Choice, event: Event) -> str:
+    """Return the field for which an event is not wanted, ``include.kinds``; "" where it is."""
+    for name, has in _asked(include, least=True):
+        if not has(event):
+            return f"include.{name}"
+    for name, has in _asked(exclude, least=False):
+        if has(event):
+            return f"exclude.{name}"
+    return ""
+
+
+def _asked(choice: Choice, *, least: bool) -> Iterator[tuple[str, Predicate]]:
+    """Yield each field that asks for something; severities are at `least` its, or at most."""
+    yield from _predicates(choice)
+    if choice.severity is not None:
+        bound = _GRAVITY[choice.severity]
+        if least:
+            yield "severity", lambda event: _GRAVITY[event.severity] >= bound
+        else:
+            yield "severity", lambda event: _GRAVITY[event.severity] <= bound
 
 
 def matcher(wanted: EventFilter) -> Predicate:
@@ -56,7 +72,7 @@ def matcher(wanted: EventFilter) -> Predicate:
         projects=wanted.projects,
         repositories=wanted.repositories,
     )
-    must = list(_predicates(choice))
+    must = [has for _, has in _predicates(choice)]
     if since is not None:
         must.append(lambda event: event.occurred_at >= since)
     if until is not None:
@@ -66,21 +82,21 @@ def matcher(wanted: EventFilter) -> Predicate:
     return lambda event: all(has(event) for has in must)
 
 
-def _predicates(choice: Choice) -> Iterator[Predicate]:
-    """Yield one function for each field that asks for something, but for the severity."""
+def _predicates(choice: Choice) -> Iterator[tuple[str, Predicate]]:
+    """Yield name and function of each field that asks for something, but for the severity."""
     if choice.kinds:
         is_kind = _texts(choice.kinds)
-        yield lambda event: is_kind(event.kind)
+        yield "kinds", lambda event: is_kind(event.kind)
     if choice.categories:
         is_category = _texts(choice.categories)
-        yield lambda event: is_category(event.category)
+        yield "categories", lambda event: is_category(event.category)
     if choice.actors:
         is_actor = _texts(choice.actors)
-        yield lambda event: is_actor((event.actor and event.actor.name) or "")
+        yield "actors", lambda event: is_actor((event.actor and event.actor.name) or "")
     if projects := _folded(choice.projects):
-        yield lambda event: not projects.isdisjoint(_projects(event))
+        yield "projects", lambda event: not projects.isdisjoint(_projects(event))
     if repositories := _folded(choice.repositories):
-        yield lambda event: not repositories.isdisjoint(_repositories(event))
+        yield "repositories", lambda event: not repositories.isdisjoint(_repositories(event))
 
 
 def _texts(wanted: Sequence[str]) -> Callable[[str], bool]:

@@ -9,6 +9,7 @@ from forwarder.cli import config, dead_letters, formats
 from forwarder.cli.check import check
 from forwarder.cli.demo import demo
 from forwarder.cli.events import events
+from forwarder.cli.explain import explain
 from forwarder.cli.export import export
 from forwarder.cli.health import health
 from forwarder.cli.kinds import kinds
@@ -27,10 +28,11 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_VERBS = (
-    run, check, status, health, events, verify, reconcile, export, replay, simulate, demo, kinds,
+VERBS = (
+    run, check, status, health, events, explain, verify, reconcile, export, replay, simulate, demo,
+    kinds,
 )  # fmt: skip
-for verb in _VERBS:
+for verb in VERBS:
     app.command(verb.__name__)(verb)
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(config.app, name="config")

@@ -17,14 +17,17 @@ from forwarder.sources.bitbucket_audit.shapes import Entity
 
 _MASK: Final = (1 << 48) - 1
 _DIGEST_BYTES: Final = 10
+_EQUALS: Final = 1000
+LEFT_OUT: Final = ("uri", "avatarUri")
+"""What has no part: Bitbucket makes them up anew at each reading."""
 _encode = msgspec.json.Encoder().encode
 
 
 def derive(namespace: str, ms: int, entity: Entity) -> str:
     """Return the id (see `Record`) of the first of the entities equal to this one.
 
-    Attributes come in any order. `uri` and `avatarUri` have no part: Bitbucket makes them up anew
-    at each reading. Where the event came from may be empty or absent, that is one thing.
+    Attributes come in any order, and `LEFT_OUT` have no part. Where the event came from may be
+    empty or absent, that is one thing.
     """
     attributes = entity.extra_attributes or ()
     content = _encode(
@@ -61,8 +64,22 @@ def number(records: Iterable[Record]) -> list[Record]:
     return numbered
 
 
+def occurrence(first: str, event_id: str) -> int | None:
+    """Return how many equals lie before the record with `event_id`, where `first` is the first's.
+
+    None where it is none of the thousand that follow.
+    """
+    if first == event_id:
+        return 0
+    numbers = range(1, _EQUALS)
+    return next((n for n in numbers if _numbered(first, n) == event_id), None)
+
+
 def again(record: Record, occurrence: int) -> Record:
     """Return the record as the one that has `occurrence` equals before it, at least one."""
-    content = f"{record.event_id}#{occurrence}".encode()
-    digest = blake2b(content, digest_size=_DIGEST_BYTES).hexdigest()
-    return msgspec.structs.replace(record, event_id=record.event_id[:12] + digest)
+    return msgspec.structs.replace(record, event_id=_numbered(record.event_id, occurrence))
+
+
+def _numbered(first: str, occurrence: int) -> str:
+    content = f"{first}#{occurrence}".encode()
+    return first[:12] + blake2b(content, digest_size=_DIGEST_BYTES).hexdigest()
