@@ -18,8 +18,9 @@ Start at ``app/``: it starts the loops. ``pipeline/poller.py`` fills the outbox,
     simulator/    a Bitbucket that plays its part
     health.py     is the daemon well? asked from beside it
     http.py       client factory; one map from an HTTP outcome to our errors
-    telemetry.py  logging set-up, every metric
     secret.py     a credential, by value or in a file
+    telemetry.py  every metric
+    logs.py       logging set-up
     options.py    the fields that every source and every sink has
     interfaces.py the contracts, in prose
     model.py      the values that travel

@@ -4,7 +4,7 @@
 # but never in CI, where nothing may be left out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-packages=(postgresql rsyslog rsyslog-gnutls rsyslog-openssl rsyslog-relp)
+packages=(postgresql rsyslog rsyslog-gnutls rsyslog-openssl rsyslog-relp prometheus)
 
 missing=()
 for package in "${packages[@]}"; do

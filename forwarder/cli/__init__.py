@@ -13,6 +13,7 @@ from forwarder.cli.explain import explain
 from forwarder.cli.export import export
 from forwarder.cli.health import health
 from forwarder.cli.kinds import kinds
+from forwarder.cli.metrics import metrics
 from forwarder.cli.reconcile import reconcile
 from forwarder.cli.replay import replay
 from forwarder.cli.run import run
@@ -30,7 +31,7 @@ app = typer.Typer(
 )
 VERBS = (
     run, check, status, health, events, explain, verify, reconcile, export, replay, simulate, demo,
-    kinds,
+    kinds, metrics,
 )  # fmt: skip
 for verb in VERBS:
     app.command(verb.__name__)(verb)

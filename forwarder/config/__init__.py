@@ -20,13 +20,13 @@ from forwarder.config.layers import DEFAULT_FILE, DEFAULT_SECRETS, Where, Writte
 from forwarder.config.schema import schema as schema
 from forwarder.config.tables import format_named as format_named
 from forwarder.errors import ConfigError
+from forwarder.logs import LogConfig
 from forwarder.normalizers import Catalogue
 from forwarder.options import Options
 from forwarder.server import ServerConfig
 from forwarder.sinks import SinkConfig
 from forwarder.sources import SourceConfig
 from forwarder.store import StoreConfig
-from forwarder.telemetry import LogConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,12 +8,12 @@ from pydantic.json_schema import GenerateJsonSchema
 from forwarder.config.kinds import NAME as KIND
 from forwarder.config.kinds import KindConfig
 from forwarder.config.layers import NAME
+from forwarder.logs import LogConfig
 from forwarder.options import Options
 from forwarder.server import ServerConfig
 from forwarder.sinks import SinkConfig
 from forwarder.sources import SourceConfig
 from forwarder.store import StoreConfig
-from forwarder.telemetry import LogConfig
 
 _Name = Annotated[str, Field(pattern=f"^{NAME}$")]
 

@@ -13,13 +13,13 @@ from forwarder.config.problems import models
 from forwarder.errors import ConfigError
 from forwarder.formats import FORMATS
 from forwarder.interfaces import Format
+from forwarder.logs import LogConfig
 from forwarder.options import Options, extension, extensions, members
 from forwarder.secret import Secret
 from forwarder.server import ServerConfig
 from forwarder.sinks import SinkConfig
 from forwarder.sources import SourceConfig
 from forwarder.store import StoreConfig
-from forwarder.telemetry import LogConfig
 
 PLAIN: Final[Mapping[str, type[Options]]] = MappingProxyType(
     {"store": StoreConfig, "server": ServerConfig, "log": LogConfig}

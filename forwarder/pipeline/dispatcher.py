@@ -1,6 +1,7 @@
 """Empties the outbox into one sink; the only place that sends again."""
 
 from dataclasses import replace
+from operator import is_not
 from typing import Final
 
 import structlog
@@ -15,6 +16,7 @@ from forwarder.pipeline.stop import Stop
 from forwarder.telemetry import (
     EVENTS_BURIED,
     EVENTS_FILTERED,
+    EVENTS_REDACTED,
     EVENTS_REPLAYED,
     EVENTS_SENT,
     SEND_SECONDS,
@@ -205,7 +207,9 @@ class Dispatcher:
 
     async def _send(self, batch: Batch) -> Receipt:
         if redact := self._redact:  # here, so that no sink ever sees what it must not tell
-            batch = replace(batch, events=tuple(redact(event) for event in batch.events))
+            redacted = tuple(map(redact, batch.events))
+            EVENTS_REDACTED.labels(self.name).inc(sum(map(is_not, redacted, batch.events)))
+            batch = replace(batch, events=redacted)
         try:
             with SEND_SECONDS.labels(self.name).time():
                 receipt = await self.sink.send(batch)

@@ -15,7 +15,6 @@ from forwarder.pipeline.stop import Stop
 from forwarder.redaction import Redactor
 from forwarder.telemetry import (
     EVENTS_STORED,
-    MARK_SECONDS,
     POLL_SECONDS,
     POLLS,
     RECORDS_READ,
@@ -138,7 +137,6 @@ class Poller:
         self.progress.moved()
         EVENTS_STORED.labels(self.name).inc(new)
         RECORDS_READ.labels(self.name).inc(len(page.records))
-        MARK_SECONDS.labels(self.name).set(page.checkpoint.mark.timestamp())
         if new or unreadable:
             log.info(
                 "page.stored",

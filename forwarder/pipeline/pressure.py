@@ -10,10 +10,8 @@ from typing import Final
 import structlog
 
 from forwarder.interfaces import Outbox
-from forwarder.model import Room
 from forwarder.pipeline.janitor import Janitor
 from forwarder.pipeline.progress import HoldError
-from forwarder.telemetry import STORE_BYTES, STORE_LIMIT_BYTES
 
 NEAR: Final = 0.9
 """Share of the room at which nothing more is read. The rest is for the positions, and the log
@@ -39,7 +37,7 @@ class Pressure:
         Raises:
             HoldError: there is no room now.
         """
-        room = await self._room()
+        room = await self._outbox.room()
         if room.share < NEAR:
             if self._is_near:
                 self._is_near = False
@@ -49,7 +47,7 @@ class Pressure:
             self._is_near = True
             log.warning("store.nearly_full", bytes=room.used, limit=room.limit)
         await self._janitor.make_room(self._is_eased)
-        room = await self._room()
+        room = await self._outbox.room()
         if room.share < NEAR:
             return
         raise HoldError(
@@ -75,12 +73,6 @@ class Pressure:
             remedy='look at them ("soteri-forwarder dead-letters list --reason unreadable"); an'
             " upgrade may read them (dead-letters replay), or discard them",
         )
-
-    async def _room(self) -> Room:
-        room = await self._outbox.room()
-        STORE_BYTES.set(room.used)
-        STORE_LIMIT_BYTES.set(room.limit)
-        return room
 
     async def _is_eased(self) -> bool:
         return (await self._outbox.room()).share < _EASED

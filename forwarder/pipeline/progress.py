@@ -18,7 +18,7 @@ from forwarder.errors import (
 )
 from forwarder.interfaces import Outbox
 from forwarder.options import RetryOptions
-from forwarder.telemetry import PAUSED, WAITING, Outcome
+from forwarder.telemetry import RETRIES, Outcome
 
 State = Literal["starting", "running", "retrying", "paused", "waiting"]
 HOLD: Final = 3.0
@@ -129,6 +129,7 @@ class Progress:
         if isinstance(error, HoldError):
             return self._hold(error)
         self.failures += 1
+        RETRIES.labels(self.component, self.name).inc()
         policy = self.retry.policy()
         remedy = str(getattr(error, "remedy", ""))
         if isinstance(error, AccessError):
@@ -187,8 +188,6 @@ class Progress:
     def _become(self, state: State, error: str, remedy: str) -> None:
         if state != self.state:
             self.since_at = datetime.now(UTC)
-            PAUSED.labels(self.component, self.name).set(state == "paused")
-            WAITING.labels(self.component, self.name).set(state == "waiting")
         self.state, self.error, self.remedy = state, error, remedy
 
 

@@ -15,17 +15,7 @@ from starlette.routing import Route
 
 from forwarder.errors import ConfigError
 from forwarder.model import Status
-from forwarder.telemetry import (
-    BACKLOG_EVENTS,
-    DEAD_LETTERS,
-    LAG_SECONDS,
-    LOSS_HORIZON,
-    REGISTRY,
-    REPLAY_EVENTS,
-    STORE_BYTES,
-    STORE_LIMIT_BYTES,
-    UNKNOWN_EVENTS,
-)
+from forwarder.telemetry import REGISTRY, publish
 
 
 class Daemon(Protocol):
@@ -57,19 +47,7 @@ def application(daemon: Daemon) -> Starlette:
         return _verdict(daemon.not_ready(), "not ready")
 
     async def metrics(_: Request) -> Response:
-        found = await daemon.status()
-        DEAD_LETTERS.labels("").set(found.unreadable_records)
-        UNKNOWN_EVENTS.set(found.unknown_events)
-        STORE_BYTES.set(found.store_bytes)
-        STORE_LIMIT_BYTES.set(found.store_limit_bytes)
-        LOSS_HORIZON.clear()  # what is over is gone
-        for horizon in found.loss_horizons:
-            LOSS_HORIZON.labels(horizon.part, horizon.cause).set(horizon.seconds)
-        for sink in found.sinks:
-            DEAD_LETTERS.labels(sink.name).set(sink.dead_letters)
-            REPLAY_EVENTS.labels(sink.name).set(sink.replay_left)
-            BACKLOG_EVENTS.labels(sink.name).set(sink.backlog_events)
-            LAG_SECONDS.labels(sink.name).set(sink.lag_seconds)
+        publish(await daemon.status())
         return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
 
     async def status(_: Request) -> Response:

@@ -1,0 +1,63 @@
+"""`metrics`: what /metrics tells, for people, for machines and for docs/metrics.md."""
+
+import sys
+from collections.abc import Iterator
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.table import Table
+
+from forwarder.cli.terminal import out, shown
+from forwarder.telemetry import METRICS
+
+
+def metrics(
+    *,
+    json: Annotated[bool, typer.Option("--json", help="For machines: one JSON array.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="As docs/metrics.md.")] = False,
+) -> None:
+    """List every metric: its name, type and labels, and what it means.
+
+    Examples:
+
+      soteri-forwarder metrics
+
+      soteri-forwarder metrics --json | jq -r '.[].name'
+    """
+    if json:
+        sys.stdout.buffer.write(msgspec.json.encode(METRICS) + b"\n")
+    elif markdown:
+        sys.stdout.write("\n".join(_page()))
+    else:
+        table = Table("metric", "type", "labels", "what it says")
+        for one in METRICS:
+            table.add_row(one.name, one.type, ", ".join(one.labels), shown(one.text))
+        out.print(table)
+
+
+def _page() -> Iterator[str]:
+    yield """\
+# Metrics
+
+`/metrics` of the server (`[server] listen`, by default `127.0.0.1:9187`), in Prometheus' text
+format; the same go out by OTLP where `[telemetry.otlp]` is configured. This page is printed by
+`soteri-forwarder metrics --markdown`. A dashboard is in `deploy/grafana/`, alerting rules with
+their tests are in `deploy/prometheus/`.
+
+Durations are seconds, sizes bytes, times seconds since 1970. Counters begin anew with the process,
+but for `forwarder_events_late_total`, which the store keeps. Beside these there are the
+`process_*` metrics that every Prometheus client has.
+
+| metric | type | labels | what it says |
+|---|---|---|---|"""
+    for one in METRICS:
+        labels = ", ".join(f"`{label}`" for label in one.labels)
+        yield f"| `{one.name}` | {one.type} | {labels} | {one.text} |"
+    yield """
+`reason` of a dead letter: `unreadable`, `malformed`, `too_large`, `too_old`, `too_new`, `expired`,
+`refused`. `outcome`: `ok`, `transient` (tried again), `access` (refused), `permanent`, `held`
+(waits for room or a person), `bug`; of a look also `denied` (part of what is asked for is not
+allowed). `cause`: `source_retention`, `sink_age`, `store_capacity`. `kind` is that of the event
+that began the condition (docs/events.md).
+"""
