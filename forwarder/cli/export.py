@@ -1,7 +1,9 @@
 """`export`: a range of the audit log, straight from Bitbucket; nothing is stored."""
 
-from contextlib import aclosing
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, aclosing
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -23,12 +25,13 @@ from forwarder.cli.events import (
 from forwarder.cli.listing import Output, listing
 from forwarder.cli.terminal import ConfigOption, err, loaded, shown
 from forwarder.errors import ConfigError
-from forwarder.model import EventFilter, Page
-from forwarder.normalizers import normalize
+from forwarder.model import Event, EventFilter, Page, Record
+from forwarder.normalizers import Catalogue, CatalogueNormalizer
 from forwarder.secret import Secret
 from forwarder.selection import matcher
 from forwarder.sources.bitbucket_audit import BitbucketAuditConfig
 from forwarder.sources.bitbucket_audit.connection import repository_name
+from forwarder.sources.bitbucket_audit.source import BitbucketAudit
 
 
 def export(
@@ -73,7 +76,7 @@ def export(
 
       soteri-forwarder export --url https://bitbucket.example.com --token-file ./token --since 24h
     """
-    asked = _bitbucket(config, source, url, token_file)
+    name, asked, catalogue = _bitbucket(config, source, url, token_file)
     every = category is not None and "*" in category
     narrowed = asked.model_copy(
         update={
@@ -84,7 +87,8 @@ def export(
         }
     )
     wanted = event_filter(since, until, kind, actor, None, None)
-    anyio.run(lambda: _export(narrowed, wanted, output, to))
+    normalize = partial(CatalogueNormalizer(catalogue), source=name)
+    anyio.run(lambda: _export(narrowed.open(name=name), normalize, wanted, output, to))
 
 
 def _repository(written: str) -> str:
@@ -96,18 +100,21 @@ def _repository(written: str) -> str:
 
 def _bitbucket(
     path: Path | None, source: str | None, url: str | None, token_file: Path | None
-) -> BitbucketAuditConfig:
+) -> tuple[str, BitbucketAuditConfig, Catalogue]:
+    """Return a source, the name by which its events are told apart, and what they are called."""
     if url is not None:
         if token_file is None:
             raise typer.BadParameter("--url needs --token-file too")
         secret = Secret(path=token_file)
         try:
-            return BitbucketAuditConfig(type="bitbucket_audit", url=url, token=secret)
+            given = BitbucketAuditConfig(type="bitbucket_audit", url=url, token=secret)
         except ValidationError as error:
             raise ConfigError(
                 f"--{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()
             ) from None
-    configured = loaded(path).sources.items()
+        return "bitbucket", given, loaded(path).catalogue if path else Catalogue()
+    configuration = loaded(path)
+    configured = configuration.sources.items()
     sources = {name: one for name, one in configured if isinstance(one, BitbucketAuditConfig)}
     if not sources:
         raise ConfigError(['there is no source with type = "bitbucket_audit" to export from'])
@@ -116,15 +123,19 @@ def _bitbucket(
     name = source or next(iter(sources))
     if name not in sources:
         raise ConfigError([f'--source {name}: no such source; there is "{", ".join(sources)}"'])
-    return sources[name]
+    return name, sources[name], configuration.catalogue
 
 
 async def _export(
-    asked: BitbucketAuditConfig, wanted: EventFilter, output: Output | None, to: Path | None
+    opened: AbstractAsyncContextManager[BitbucketAudit],
+    normalize: Callable[[Record], Event],
+    wanted: EventFilter,
+    output: Output | None,
+    to: Path | None,
 ) -> None:
     matches = matcher(wanted)
     written = 0
-    async with asked.open(name="bitbucket") as source:
+    async with opened as source:
         with listing(output, to) as lines, _progress() as bar:
             task = bar.add_task("reading", total=None, events=0)
             async with aclosing(source.read(wanted.since, wanted.until)) as pages:
@@ -132,7 +143,7 @@ async def _export(
                 async for page in pages:
                     begins = begins or page.checkpoint.mark
                     for record in page.records:
-                        event = normalize(record, source="bitbucket")
+                        event = normalize(record)
                         if matches(event):
                             lines.add(event)
                             written += 1

@@ -1,7 +1,7 @@
 """What no table can see alone: two sinks and one file, a source and the store's retention."""
 
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -34,6 +34,7 @@ def findings(
     """
     seen = _Seen(parts, written)
     yield from _one_path_each(tables, seen)
+    yield from _one_identity(tables, seen)
     for where, table in tables.items():
         if where[0] in NAMED:
             yield from _urls(where, table, seen)
@@ -77,6 +78,58 @@ def _one_path_each(tables: Mapping[Where, type[Options]], seen: _Seen) -> Iterat
         if owner != where:
             problem = f"{'.'.join(owner)} writes this file too: give each sink a path of its own"
             yield Finding((*where, "path"), problem)
+
+
+class _Road(NamedTuple):
+    """One way to a Bitbucket's audit log."""
+
+    where: Where
+    type: str
+    address: str
+    identity: str
+
+    @property
+    def named(self) -> str:
+        return ".".join(self.where)
+
+
+def _one_identity(tables: Mapping[Where, type[Options]], seen: _Seen) -> Iterator[Finding]:
+    """Two ways to one Bitbucket give an event one id only by one identity."""
+    roads = [
+        _Road(
+            where,
+            str(seen.value(where, "type")),
+            str(seen.value(where, "url")).rstrip("/").casefold(),
+            str(seen.value(where, "identity") or where[1]),
+        )
+        for where in tables
+        if where[0] == "sources"
+    ]
+    asked = [road for road in roads if road.type == "bitbucket_audit"]
+    for number, road in enumerate(asked):
+        for other in asked[:number]:
+            if road.address == other.address and road.identity != other.identity:
+                risk = f"is another than that of {other.named}, which asks the same Bitbucket: what"
+                risk += f' both forward comes twice; set identity = "{other.identity}"'
+                yield Finding((*road.where, "identity"), risk, harmless=True)
+    for road in roads:
+        if road.type == "bitbucket_audit_log" and asked:
+            yield from _files(road, asked)
+        if road.type == "bitbucket_repository_audit":
+            for other in asked:
+                if road.address == other.address:
+                    risk = f"asks the same Bitbucket as {other.named}: what both forward comes"
+                    risk += " twice, under ids that cannot be the same; keep one of the two"
+                    yield Finding((*road.where, "type"), risk, harmless=True)
+
+
+def _files(road: _Road, asked: Sequence[_Road]) -> Iterator[Finding]:
+    """Files do not say of which Bitbucket they are: they may well be of another one."""
+    if road.identity not in (other.identity for other in asked):
+        first = asked[0]
+        risk = f"is that of no source that asks the API: if {first.named} reads the same"
+        risk += f' Bitbucket, every event comes twice; set identity = "{first.identity}"'
+        yield Finding((*road.where, "identity"), risk, harmless=True)
 
 
 def _urls(where: Where, table: type[Options], seen: _Seen) -> Iterator[Finding]:

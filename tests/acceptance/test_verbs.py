@@ -151,15 +151,18 @@ ack_timeout = 5
 
 async def test_export_gives_what_bitbucket_holds_without_storing(tmp_path: Path) -> None:
     async with prepared(tmp_path) as (forwarder, simulator):
+        text = forwarder.path.read_text().replace("[sources.bitbucket]", "[sources.main]")
+        forwarder.path.write_text(text + '[kinds."hook.skipped"]\nseverity = "critical"\n')
         skipped = simulator.truth(actions=["Security hook skipped"])
         done = await forwarder.run("export", "--action", "Security hook skipped")
         as_csv = await forwarder.run(
             "export", "--output", "csv", "--to", str(tmp_path / "audit.csv"), "--category", "*"
         )
         everything = len(simulator.truth())
-    originals = [json.loads(line)["original"] for line in done.stdout.splitlines()]
+    events = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == as_csv.returncode == 0
-    assert originals == list(skipped)
+    assert [event["original"] for event in events] == list(skipped)
+    assert {(event["source"], event["severity"]) for event in events} == {("main", "critical")}
     text = (await anyio.Path(tmp_path / "audit.csv").read_bytes()).decode()
     assert 400 <= len(list(csv.DictReader(io.StringIO(text)))) <= everything
     assert not await anyio.Path(tmp_path / "state").exists()

@@ -511,6 +511,54 @@ def test_plain_http_on_this_machine_is_none(file: Path, host: str):
     assert loaded(file).warnings == ()
 
 
+FILES = """
+[sources.files]
+type = "bitbucket_audit_log"
+paths = ["/var/audit"]
+"""
+SECOND = """
+[sources.second]
+type = "bitbucket_audit"
+url = "https://bitbucket.example.com/"
+token = "swordfish"
+categories = []
+"""
+OLD = """
+[sources.old]
+type = "bitbucket_repository_audit"
+url = "https://bitbucket.example.com"
+token = "swordfish"
+projects = ["SEC"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "place"),
+    [(FILES, "sources.files.identity"), (SECOND, "sources.second.identity")],
+)
+def test_two_ways_to_one_bitbucket_without_one_identity_are_a_warning(
+    file: Path, more: str, place: str
+):
+    file.write_text(GOOD + more)
+    (line,) = loaded(file).warnings
+    assert line.startswith(f"{file}: {place}: ")
+    assert "comes twice" in line
+    assert line.endswith('set identity = "bitbucket"')
+    file.write_text(GOOD + more + 'identity = "bitbucket"\n')
+    assert loaded(file).warnings == ()
+
+
+def test_the_older_road_beside_the_newer_to_one_bitbucket_is_a_warning(file: Path):
+    file.write_text(GOOD + OLD)
+    (line,) = loaded(file).warnings
+    assert line.startswith(f"{file}: sources.old.type: asks the same Bitbucket as sources.bitbuck")
+
+
+def test_two_bitbuckets_need_no_common_identity(file: Path):
+    file.write_text(GOOD + SECOND.replace("bitbucket.example", "git.example"))
+    assert loaded(file).warnings == ()
+
+
 def test_a_certificate_that_is_not_verified_is_a_warning(file: Path):
     file.write_text(with_line("sinks.splunk", "tls.verify = false"))
     (line,) = loaded(file).warnings

@@ -20,7 +20,7 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Final, Literal
 
 import httpx
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, Field
 
 from forwarder.options import Duration, as_written
 from forwarder.sources.bitbucket_audit.audit_log import AuditLog
@@ -28,13 +28,12 @@ from forwarder.sources.bitbucket_audit.clock import ServerClock
 from forwarder.sources.bitbucket_audit.connection import (
     BitbucketOptions,
     Name,
-    parse_start,
+    StartAt,
     repository_name,
 )
-from forwarder.sources.bitbucket_audit.enrichment import Enrichment
 from forwarder.sources.bitbucket_audit.scope import Scope
 from forwarder.sources.bitbucket_audit.selection import Selection
-from forwarder.sources.bitbucket_audit.source import BitbucketAudit, Rereads, Start
+from forwarder.sources.bitbucket_audit.source import BitbucketAudit, Rereads
 
 _DAY: Final = 86_400.0
 
@@ -60,12 +59,7 @@ class BitbucketAuditConfig(BitbucketOptions):
     repositories: tuple[Annotated[Name, AfterValidator(repository_name)], ...] = Field(
         default=(), description="Repositories as KEY/slug, beside those of `projects`."
     )
-    start_at: Annotated[Start, BeforeValidator(parse_start), WithJsonSchema({"type": "string"})] = (
-        Field(
-            default="now",
-            description='Where to begin when nothing is stored: "now", "beginning" or a time.',
-        )
-    )
+    start_at: StartAt = "now"
     overlap: Duration = Field(
         default=as_written("5m"),
         description="How far behind the mark every poll reads again, for events that show up late.",
@@ -112,11 +106,12 @@ class BitbucketAuditConfig(BitbucketOptions):
         Raises:
             ConfigError: a certificate cannot be read.
         """
-        async with self.connected(transport=transport, clock=clock) as client:
+        async with self.connected(name, transport=transport, clock=clock) as connection:
+            client, namespace, enrichment = connection
             audit_log = AuditLog(
                 client,
                 Selection(self.categories, self.actions),
-                namespace=self.identity or name,
+                namespace=namespace,
                 page_size=self.page_size,
             )
             yield BitbucketAudit(
@@ -130,5 +125,5 @@ class BitbucketAuditConfig(BitbucketOptions):
                     window=round(self.rescan_window * 1000),
                 ),
                 rows_a_day=self.audit_rows_a_day,
-                enrichment=Enrichment(client, url=self.url) if self.enrich else None,
+                enrichment=enrichment,
             )

@@ -3,17 +3,19 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, NamedTuple, Self
 from urllib.parse import urlsplit
 
 import httpx
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from forwarder import http
 from forwarder.options import Duration, SourceOptions, TlsOptions, as_written
 from forwarder.secret import Secret
 from forwarder.sources.bitbucket_audit.client import Client, Credential
 from forwarder.sources.bitbucket_audit.clock import ServerClock
+from forwarder.sources.bitbucket_audit.enrichment import Enrichment
+from forwarder.sources.bitbucket_audit.source import Start
 
 _SLOT_WAIT: Final = 30.0
 """Seconds that Bitbucket itself waits for a free search slot before it answers at all."""
@@ -35,6 +37,21 @@ def parse_start(written: object) -> object:
         f'"{written}" is no start: write "now", "beginning" or a time with its zone, such as '
         '"2026-01-31T00:00:00Z"'
     )
+
+
+StartAt = Annotated[
+    Start,
+    BeforeValidator(parse_start),
+    WithJsonSchema({"type": "string"}),
+    Field(description='Where to begin when nothing is stored: "now", "beginning" or a time.'),
+]
+Identity = Annotated[
+    Name | None,
+    Field(
+        description="Name under which event ids are made, the source's own if not given; sources "
+        "that read the same Bitbucket by different ways share one."
+    ),
+]
 
 
 def repository_name(written: str) -> str:
@@ -68,11 +85,7 @@ class BitbucketOptions(SourceOptions):
         default=as_written("60s"),
         description="Longest silence of the server; over 30s, which it may wait for a search slot.",
     )
-    identity: Name | None = Field(
-        default=None,
-        description="Name under which event ids are made, the source's own if not given; sources "
-        "that read the same Bitbucket by different ways share one.",
-    )
+    identity: Identity = None
     enrich: bool = Field(
         default=False,
         description="Look up names of users, projects and repositories, and add links, where "
@@ -97,9 +110,13 @@ class BitbucketOptions(SourceOptions):
 
     @asynccontextmanager
     async def connected(
-        self, *, transport: httpx.AsyncBaseTransport | None, clock: ServerClock | None
-    ) -> AsyncIterator[Client]:
-        """Yield a client; nothing is asked before it is used.
+        self,
+        name: str,
+        *,
+        transport: httpx.AsyncBaseTransport | None,
+        clock: ServerClock | None,
+    ) -> AsyncIterator["Connection"]:
+        """Yield what the source called `name` asks with; nothing is asked before it is used.
 
         Raises:
             ConfigError: a certificate cannot be read.
@@ -115,4 +132,13 @@ class BitbucketOptions(SourceOptions):
         ) as opened:
             client = Client(opened, clock or ServerClock(), timeout=self.timeout)
             client.user = self.username
-            yield client
+            enrichment = Enrichment(client, url=self.url) if self.enrich else None
+            yield Connection(client, self.identity or name, enrichment)
+
+
+class Connection(NamedTuple):
+    """A client, the namespace of the ids of what it reads, and what looks up more, if wanted."""
+
+    client: Client
+    namespace: str
+    enrichment: Enrichment | None

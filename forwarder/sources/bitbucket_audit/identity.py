@@ -8,9 +8,10 @@ same id with the same namespace. What changes here makes every stored event a ne
 from collections import Counter
 from collections.abc import Iterable
 from hashlib import blake2b
-from typing import Final
+from typing import Any, Final
 
 import msgspec
+from ahocorasick_rs import BytesAhoCorasick, MatchKind
 
 from forwarder.model import Record
 from forwarder.sources.bitbucket_audit.shapes import Entity
@@ -21,13 +22,17 @@ _EQUALS: Final = 1000
 LEFT_OUT: Final = ("uri", "avatarUri")
 """What has no part: Bitbucket makes them up anew at each reading."""
 _encode = msgspec.json.Encoder().encode
+_LISTS: Final = (4, 5, 6)
+"""Where in the content objects, changes and attributes stand."""
+# Four times as quick as `in`, for each event.
+_empties: Final = BytesAhoCorasick([b':""'], matchkind=MatchKind.LeftmostFirst)
 
 
 def derive(namespace: str, ms: int, entity: Entity) -> str:
     """Return the id (see `Record`) of the first of the entities equal to this one.
 
-    Attributes come in any order, and `LEFT_OUT` have no part. Where the event came from may be
-    empty or absent, that is one thing.
+    Attributes come in any order, and `LEFT_OUT` have no part. What is empty and what is absent are
+    one thing: Bitbucket's two writers need not agree on it.
     """
     attributes = entity.extra_attributes or ()
     content = _encode(
@@ -45,7 +50,24 @@ def derive(namespace: str, ms: int, entity: Entity) -> str:
             entity.method or None,
         )
     )
+    if _empties.find_matches_as_indexes(content):
+        content = _without_empty(content)
     return f"{ms & _MASK:012x}{blake2b(content, digest_size=_DIGEST_BYTES).hexdigest()}"
+
+
+def _without_empty(content: bytes) -> bytes:
+    """Return the content as if nothing that is empty had been said."""
+    parts = [_filled(part) for part in msgspec.json.decode(content)]
+    for place in _LISTS:
+        parts[place] = [_filled(one) for one in parts[place]]
+    parts[_LISTS[-1]].sort(key=_encode)
+    return _encode(parts)
+
+
+def _filled(part: object) -> Any:  # noqa: ANN401  any JSON value
+    if isinstance(part, dict):
+        return {name: text for name, text in part.items() if text != ""}
+    return part
 
 
 def number(records: Iterable[Record]) -> list[Record]:

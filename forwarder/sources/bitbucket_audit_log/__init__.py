@@ -13,11 +13,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, Field
 
 from forwarder.options import SourceOptions
-from forwarder.sources.bitbucket_audit.connection import Name, parse_start
-from forwarder.sources.bitbucket_audit.source import Start
+from forwarder.sources.bitbucket_audit.connection import Identity, Name, StartAt
 from forwarder.sources.bitbucket_audit_log.disk import Disk
 from forwarder.sources.bitbucket_audit_log.lines import Reading
 from forwarder.sources.bitbucket_audit_log.source import BitbucketAuditLog
@@ -50,18 +49,9 @@ class BitbucketAuditLogConfig(SourceOptions):
     actions: tuple[Name, ...] = Field(
         default=(), description="Display texts of the actions to forward; [] takes every action."
     )
-    start_at: Annotated[Start, BeforeValidator(parse_start), WithJsonSchema({"type": "string"})] = (
-        Field(
-            default="now",
-            description='Where to begin when nothing is stored: "now", "beginning" or a time.',
-        )
-    )
+    start_at: StartAt = "now"
     page_size: int = Field(default=1000, ge=1, le=10_000, description="Events stored at once.")
-    identity: Name | None = Field(
-        default=None,
-        description="Name under which event ids are made, the source's own if not given; sources "
-        "that read the same Bitbucket by different ways share one.",
-    )
+    identity: Identity = None
     account: Name | None = Field(
         default=None,
         description="Account that the forwarder asks Bitbucket's API with, if it does: its "

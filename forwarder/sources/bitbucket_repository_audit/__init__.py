@@ -9,18 +9,16 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Literal, Self
 
 import httpx
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from forwarder.options import Duration, as_written
 from forwarder.sources.bitbucket_audit.clock import ServerClock
 from forwarder.sources.bitbucket_audit.connection import (
     BitbucketOptions,
     Name,
-    parse_start,
+    StartAt,
     repository_name,
 )
-from forwarder.sources.bitbucket_audit.enrichment import Enrichment
-from forwarder.sources.bitbucket_audit.source import Start
 from forwarder.sources.bitbucket_repository_audit.source import (
     BitbucketRepositoryAudit,
     Subject,
@@ -47,12 +45,7 @@ class BitbucketRepositoryAuditConfig(BitbucketOptions):
     actions: tuple[Name, ...] = Field(
         default=(), description="Names of the actions to forward; [] takes every action."
     )
-    start_at: Annotated[Start, BeforeValidator(parse_start), WithJsonSchema({"type": "string"})] = (
-        Field(
-            default="now",
-            description='Where to begin when nothing is stored: "now", "beginning" or a time.',
-        )
-    )
+    start_at: StartAt = "now"
     overlap: Duration = Field(
         default=as_written("1h"),
         description="How far behind the last poll each poll reads again, for what shows up late.",
@@ -85,13 +78,14 @@ class BitbucketRepositoryAuditConfig(BitbucketOptions):
         Raises:
             ConfigError: a certificate cannot be read.
         """
-        async with self.connected(transport=transport, clock=clock) as client:
+        async with self.connected(name, transport=transport, clock=clock) as connection:
+            client, namespace, enrichment = connection
             yield BitbucketRepositoryAudit(
                 client,
                 tuple(map(Subject, (*self.projects, *self.repositories))),
                 actions=self.actions,
-                namespace=self.identity or name,
+                namespace=namespace,
                 start_at=self.start_at,
                 walks=Walks(overlap=round(self.overlap * 1000), page_size=self.page_size),
-                enrichment=Enrichment(client, url=self.url) if self.enrich else None,
+                enrichment=enrichment,
             )

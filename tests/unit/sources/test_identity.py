@@ -99,6 +99,22 @@ def test_an_empty_origin_is_as_good_as_none_and_so_are_empty_lists() -> None:
     )
 
 
+@settings(deadline=None, derandomize=True)
+@given(attributes=attributes, change=st.builds(Change, key=texts, from_=texts, to=texts))
+def test_what_is_empty_is_as_good_as_what_is_absent(attributes: Any, change: Change) -> None:
+    def filled(part: Any) -> Any:
+        return type(part)(*(text or None for text in msgspec.structs.astuple(part)))
+
+    said = changed(extra_attributes=tuple(attributes), changed_values=(change,))
+    unsaid = changed(
+        extra_attributes=tuple(map(filled, attributes)), changed_values=(filled(change),)
+    )
+    assert identity.derive("b", MS, said) == identity.derive("b", MS, unsaid)
+    assert identity.derive("b", MS, changed(author=Actor(name="admin", id=""))) == identity.derive(
+        "b", MS, changed(author=Actor(name="admin"))
+    )
+
+
 ids = st.lists(st.sampled_from(["a" * 32, "b" * 32, "c" * 32]), max_size=12)
 
 
