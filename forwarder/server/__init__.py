@@ -5,7 +5,8 @@ from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
-from forwarder.options import Options, Secret
+from forwarder.options import Options
+from forwarder.secret import Secret
 
 
 class ServerConfig(Options):
