@@ -15,6 +15,7 @@ from forwarder.model import (
     DeadLetter,
     Event,
     EventFilter,
+    Outgoing,
     Page,
     Receipt,
     Record,
@@ -77,8 +78,11 @@ class Format(Protocol):
     media_type: str
     """``application/json`` where `encode` gives one JSON value, else ``text/plain``."""
 
-    def encode(self, event: Event) -> bytes:
-        """Return the event on one line: UTF-8 without CR, LF or NUL."""
+    def encode(self, event: Outgoing) -> bytes:
+        """Return the event on one line: UTF-8 without CR, LF or NUL.
+
+        `event.whole()` has all its fields.
+        """
         ...
 
 
