@@ -56,7 +56,7 @@ def _sifted(
 ) -> list[Found]:
     """Return those that fit. What looks like a credential is neither shown nor found."""
     chosen = [pair for pair in some if wanted is None or wanted(pair[1])]
-    shown = _REDACT.all([event for _, event in chosen])
+    shown = [each.whole() for each in _REDACT.all([event for _, event in chosen])]
     return [
         _found(place, event)
         for (place, _), event in zip(chosen, shown, strict=True)
