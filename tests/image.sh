@@ -19,3 +19,5 @@ fi
 $in_tests buildah bud --quiet --pull=never --layers --isolation chroot --format docker \
   --volume /etc/ssl/certs:/etc/ssl/certs:ro ${PIP_INDEX_URL:+--build-arg "PIP_INDEX_URL=$PIP_INDEX_URL"} \
   --tag "$1" .
+# Each change of the code leaves layers behind; those of the last days may be wanted again.
+$in_tests podman image prune --force --filter until=72h >/dev/null

@@ -4,7 +4,7 @@
 # but never in CI, where nothing may be left out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-packages=(postgresql rsyslog rsyslog-gnutls rsyslog-openssl rsyslog-relp prometheus)
+packages=(buildah catatonit mmdebstrap podman postgresql prometheus rsyslog rsyslog-gnutls rsyslog-openssl rsyslog-relp runc)
 
 missing=()
 for package in "${packages[@]}"; do
@@ -20,4 +20,8 @@ elif command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
   echo "installed: ${missing[*]:-} syslog-ng"
 else
   echo "missing and not installable here (needs root and apt-get): ${missing[*]:-} syslog-ng"
+fi
+tests/install-tools.sh
+if [ "$(id -u)" = 0 ]; then
+  tests/image.sh localhost/soteri-forwarder:test
 fi

@@ -99,6 +99,15 @@ def simulate(
             rich_help_panel=_EVENTS,
         ),
     ] = None,
+    audit_logs: Annotated[
+        Path | None,
+        typer.Option(
+            file_okay=False,
+            metavar="FOLDER",
+            help="Write the nodes' audit log files too, in a folder for each node in this one.",
+            rich_help_panel=_EVENTS,
+        ),
+    ] = None,
     soteri: Annotated[
         float,
         typer.Option(min=0, max=1, help="Share of Soteri's events.", rich_help_panel=_EVENTS),
@@ -251,6 +260,8 @@ def simulate(
       soteri-forwarder simulate --fault http_503=0.5 --fault html_login=0.1 --duration 10m
 
       soteri-forwarder simulate --events captured.jsonl
+
+      soteri-forwarder simulate --audit-logs ./log/audit
     """
     from forwarder.simulator import FAULTS, Mixture, SimulatorOptions
 
@@ -273,6 +284,7 @@ def simulate(
         username=username,
         password=password,
         events=events,
+        audit_logs=audit_logs,
         history=history,
         span=_seconds(span, "--span"),
         rate=0.0 if events else rate,
@@ -307,6 +319,8 @@ async def _play(options: "SimulatorOptions", host: str, port: int, lasting: floa
         simulator = Simulator(options)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--events") from error
+    except OSError as error:
+        raise typer.BadParameter(str(error), param_hint="--audit-logs") from error
     try:
         async with (
             serve(simulator, host=host, port=port) as url,

@@ -7,6 +7,7 @@ For the demo, for users' trials and for the tests. `Simulator` is the whole of i
     async with serve(simulator) as url: ...
 
     clock.py log.py query.py    the audit log and what a search finds in it; pure
+    node_files.py               the log files of each node, beside it
     catalogue.py events/ generator.py     who, what and when: seeded; pure
     options.py                  every switch
     faults.py access.py         what goes wrong, who may read; no I/O

@@ -3,7 +3,7 @@
 import heapq
 import json
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
@@ -94,10 +94,12 @@ class AuditLog:
 
     A late row waits in `_waiting` until its true time has come, and only then gets its id: it
     turns up behind rows that were already read, as it does when a node's queue was slow.
+    `tell` hears of each row (its body and its time) when it is written.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[bytes, int], None] | None = None) -> None:
         self.rows: list[Row] = []
+        self._tell = tell
         self.forgotten = 0
         self.written = 0
         self._waiting: list[tuple[int, int, int, bytes]] = []
@@ -111,6 +113,8 @@ class AuditLog:
             self.rows.append(row)
         else:
             insort(self.rows, row)
+        if self._tell:
+            self._tell(body, at_ms)
         return row
 
     def write_late(self, body: bytes, at_ms: int, *, visible_at_ms: int) -> None:

@@ -24,7 +24,8 @@ class SimulatorOptions:
     older versions, perhaps 403 on newer. `rate_limit` turns the token bucket on, `retry_after`
     says how it tells the wait, `retry_after_seconds` is what the scripted 429s ask for.
     `coverage` overrides levels of areas ("ecosystem": "off" hides Soteri's events), and what is on
-    `denylist`, by text or key of the action, is not written.
+    `denylist`, by text or key of the action, is not written. Below `audit_logs` each node keeps
+    its own files of what happens, as real ones do.
     """
 
     seed: int = 1
@@ -37,6 +38,7 @@ class SimulatorOptions:
     username: str = "admin"
     password: str = "admin"  # noqa: S105  the same
     events: Path | None = None
+    audit_logs: Path | None = None
     history: int = 0
     span: float = 86_400.0
     rate: float = 0.0

@@ -23,6 +23,7 @@ from forwarder.simulator.generator import (
     timestamp,
 )
 from forwarder.simulator.log import AuditLog, Found, Query, decoded, event_ms
+from forwarder.simulator.node_files import NodeFiles
 from forwarder.simulator.options import SimulatorOptions
 
 # Areas after Atlassian's coverage settings; only "ecosystem", "permissions" and "security" are
@@ -64,6 +65,7 @@ class Simulator:
 
     Raises:
         ValueError: the file of captured events cannot be used; the message names the line.
+        OSError: the nodes' files cannot be written.
     """
 
     def __init__(
@@ -71,7 +73,8 @@ class Simulator:
     ) -> None:
         self.options = options = options or SimulatorOptions()
         self.clock: Clock = clock or SystemClock()
-        self.log = AuditLog()
+        files = NodeFiles(options.audit_logs) if options.audit_logs else None
+        self.log = AuditLog(files.write if files else None)
         self.faults = Faults(options.fault_rates, seed=options.seed)
         self.door = Door(
             Credentials(

@@ -23,12 +23,13 @@ from forwarder.errors import AccessError, ForwarderError, TransientError
 from forwarder.interfaces import Source
 from forwarder.model import Checkpoint, Page
 from forwarder.simulator import HandClock, Simulator, SimulatorOptions
+from forwarder.simulator.node_files import line_of
 from forwarder.sources.bitbucket_audit import BitbucketAuditConfig
 from forwarder.sources.bitbucket_audit.clock import ServerClock
 from forwarder.sources.bitbucket_audit_log import BitbucketAuditLogConfig
 from forwarder.sources.bitbucket_audit_log.disk import Disk, LogFile
 from forwarder.sources.bitbucket_repository_audit import BitbucketRepositoryAuditConfig
-from tests.fakes.audit_files import NodeFolder, line_of
+from tests.fakes.audit_files import NodeFolder
 from tests.fakes.source import FakeSource, make_page
 
 

@@ -1,38 +1,6 @@
-"""A node's audit log folder, written as Bitbucket writes it, out of events as REST gives them."""
+"""A node's audit log folder, rotated as Bitbucket rotates it."""
 
-import json
-import random
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def line_of(event: dict[str, Any], *, nano: int = 0, seed: int = 0) -> bytes:
-    """Return the line that a node writes for `event`: sorted keys, no uri, attributes shuffled.
-
-    `nano` is what the file knows beyond the millisecond, 0 to 999,999.
-    """
-    since = datetime.fromisoformat(event["timestamp"]) - EPOCH
-    written = {key: value for key, value in event.items() if key not in ("type", "timestamp")}
-    written["auditType"] = {**event["type"], "area": "ECOSYSTEM", "level": "BASE"}
-    written["version"] = "1.0"
-    written["timestamp"] = {
-        "epochSecond": since.days * 86_400 + since.seconds,
-        "nano": since.microseconds * 1000 + nano,
-    }
-    if "author" in event:
-        written["author"] = _without_uris(event["author"])
-    written["affectedObjects"] = [_without_uris(one) for one in event.get("affectedObjects", [])]
-    attributes = list(event.get("extraAttributes", []))
-    random.Random(seed).shuffle(attributes)
-    written["extraAttributes"] = attributes
-    return json.dumps(written, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-
-
-def _without_uris(value: dict[str, Any]) -> dict[str, Any]:
-    return {key: part for key, part in value.items() if key not in ("uri", "avatarUri")}
 
 
 class NodeFolder:

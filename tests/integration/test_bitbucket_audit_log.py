@@ -24,11 +24,12 @@ from forwarder.model import Checkpoint, EventFilter, Record, Unreadable
 from forwarder.normalizers import normalize
 from forwarder.pipeline.poller import Poller
 from forwarder.simulator import HandClock, Mixture, Simulator, SimulatorOptions
+from forwarder.simulator.node_files import line_of
 from forwarder.sources.bitbucket_audit import BitbucketAuditConfig
 from forwarder.sources.bitbucket_audit.clock import ServerClock
 from forwarder.sources.bitbucket_audit_log import BitbucketAuditLogConfig
 from forwarder.sources.bitbucket_audit_log.source import BitbucketAuditLog
-from tests.fakes.audit_files import NodeFolder, line_of
+from tests.fakes.audit_files import NodeFolder
 from tests.fakes.outbox import MemoryOutbox
 
 NOON = datetime(2020, 3, 1, 12, tzinfo=UTC)
@@ -118,6 +119,10 @@ def made(number: int, *, at: datetime = NOON, node: str = "one", **fields: Any) 
     }
 
 
+def files_in(folder: Path) -> set[str]:
+    return {str(file.relative_to(folder)) for file in folder.rglob("*.audit.log")}
+
+
 def numbers(read: Reader) -> list[int]:
     return sorted(int(one.objects[0].id or -1) for one in read.stored.values())
 
@@ -177,6 +182,26 @@ async def test_rest_files_and_both_give_one_set_of_ids(tmp_path: Path, seed: int
         assert not read.unreadable
         both |= ids | set(read.stored)
     assert len(both) == len(truth)
+
+
+async def test_the_files_that_the_simulator_writes_hold_what_its_api_gives(tmp_path: Path) -> None:
+    clock = HandClock(NOON)
+    options = SimulatorOptions(history=200, span=172_800, rate=5.0, audit_logs=tmp_path)
+    simulator = Simulator(options, clock=clock)
+    clock.advance(30)
+    simulator.emit(late=3.0, copies=2)
+    clock.advance(10)
+    async with rest(simulator, clock) as asked:
+        shown = {
+            record.event_id async for page in asked.read(None, None) for record in page.records
+        }
+    nodes = {event["node"] for event in simulator.truth()}
+    async with reader(*(tmp_path / node for node in nodes)) as opened:
+        await opened.poll()
+        assert set(opened.stored) >= shown
+        assert len(opened.stored) == len(simulator.truth())
+    days = {"20200228.00000", "20200229.00000", "20200301.00000"}
+    assert files_in(tmp_path) == {f"{node}/{day}.audit.log" for node in nodes for day in days}
 
 
 async def test_a_real_event_has_one_id_by_either_road(tmp_path: Path) -> None:
