@@ -1,4 +1,4 @@
-"""The benchmark: catching up, idling, and the time from a row to its arrival. JSON on stdout.
+"""The benchmark: catching up, encoding, idling, and the time from a row to its arrival, as JSON.
 
     python -m tests.bench                    everything, 200,000 events, three runs each
     python -m tests.bench --events 50000 --runs 1 --only file
@@ -27,6 +27,7 @@ from typing import Any
 
 import psutil
 
+from tests.bench import encoders
 from tests.receivers.rsyslog import rsyslogd
 
 COMMAND = [sys.executable, "-m", "forwarder"]
@@ -262,11 +263,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=200_000)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--only", choices=[*CATCH_UPS, "idle", "latency"], action="append")
+    parser.add_argument(
+        "--only", choices=[*CATCH_UPS, "encoders", "idle", "latency"], action="append"
+    )
     asked = parser.parse_args()
     subprocess.run([*COMMAND, "simulate", "--help"], check=True, stdout=subprocess.DEVNULL)
-    wanted = asked.only or [*CATCH_UPS, "idle", "latency"]
-    found: dict[str, object] = {
+    wanted = asked.only or [*CATCH_UPS, "encoders", "idle", "latency"]
+    found: dict[str, Any] = {
         "machine": {
             "cores": os.cpu_count(),
             "python": platform.python_version(),
@@ -284,11 +287,15 @@ def main() -> None:
         quarter = asked.events // 4
         with process("tests.bench.pages", str(quarter)) as (pages, _):
             found["file_quarter"] = catch_up("file", pages, quarter, 1)
+    if "encoders" in wanted:
+        found["encoders"] = encoders.measured(50_000, asked.runs)
     if "idle" in wanted:
         found["idle"] = idle(90)
     if "latency" in wanted:
         found["latency"] = latency(10)
     print(json.dumps(found, indent=2))
+    if slow := encoders.slow(found.get("encoders", {})):
+        sys.exit(f"slower than promised: {', '.join(slow)}")
 
 
 if __name__ == "__main__":
