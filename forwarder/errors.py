@@ -3,6 +3,7 @@
     ForwarderError
     ├── ConfigError      refuse to start; one line for each problem; exit 78
     ├── TransientError   try the same call again, after `retry_after` where the server said so
+    │   └── LeaseLost    another replica has taken the part over: this one stops it
     ├── PermanentError   never send this again: find the culprit, bury it alone
     ├── AccessError      pause the component, keep everything, alarm, try rarely; exit 77
     └── StoreError       stop the daemon; the supervisor restarts it; exit 74
@@ -48,6 +49,10 @@ class TransientError(ForwarderError):
     def __init__(self, message: str, *, retry_after: float = 0.0, remedy: str = "") -> None:
         super().__init__(message, remedy=remedy)
         self.retry_after = retry_after
+
+
+class LeaseLost(TransientError):  # noqa: N818  a state, not a fault
+    """Another replica has taken over the source or sink; nothing was written."""
 
 
 class PermanentError(ForwarderError):

@@ -3,9 +3,11 @@
 Implementations are not subclasses: they have these methods, and pass tests/contract.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
+
+import anyio
 
 from forwarder.errors import Reason
 from forwarder.model import (
@@ -15,13 +17,14 @@ from forwarder.model import (
     DeadLetter,
     Event,
     EventFilter,
-    Outgoing,
+    Lease,
     Page,
     Receipt,
     Record,
     Replay,
     Room,
     Sample,
+    Shares,
     StoreStatus,
     Trail,
     Unreadable,
@@ -78,11 +81,8 @@ class Format(Protocol):
     media_type: str
     """``application/json`` where `encode` gives one JSON value, else ``text/plain``."""
 
-    def encode(self, event: Outgoing) -> bytes:
-        """Return the event on one line: UTF-8 without CR, LF or NUL.
-
-        `event.whole()` has all its fields.
-        """
+    def encode(self, event: Event) -> bytes:
+        """Return the event on one line: UTF-8 without CR, LF or NUL."""
         ...
 
 
@@ -164,12 +164,66 @@ class Memory(Protocol):
         ...
 
 
+class Leases(Protocol):
+    """Several replicas share one outbox: each part is run by the one that holds its lease.
+
+    A lease that is not renewed for `ttl` seconds may be taken by another replica, by the store's
+    clock alone. The token says who has it: see `Outbox.under`. Errors are the outbox's.
+    """
+
+    replica: str
+    """This process's own name, unlike any other's."""
+    ttl: float
+    """Seconds."""
+
+    async def renew(
+        self, parts: Collection[str], held: Collection[Lease]
+    ) -> tuple[Sequence[Lease], Shares]:
+        """Say that we live, run any of `parts`, and hold `held`, all for another `ttl`.
+
+        Returns what of `held` is still held, and who has what.
+        """
+        ...
+
+    async def claim(self, names: Collection[str]) -> Sequence[Lease]:
+        """Take those of `names` that nobody holds, or that we held last; return them."""
+        ...
+
+    async def release(self, held: Collection[Lease]) -> None:
+        """Let others take `held`, at once."""
+        ...
+
+    async def leave(self) -> None:
+        """Live no longer: the others share all among them."""
+        ...
+
+    def change(self) -> anyio.Event:
+        """Return what is set when another replica joins, leaves or releases something from now on.
+
+        It may fail to be: look every few seconds too.
+        """
+        ...
+
+
 class Outbox(Protocol):
     """The durable queue between the loops.
 
     Every method raises StoreError where the store cannot be used, and TransientError where it
-    cannot be used now (no room, busy); then nothing has changed.
+    cannot be used now (no room, busy, not reachable); then nothing has changed. Where a connection
+    is lost while a change is being stored, it may have changed all the same: every change that the
+    loops make may be made again.
     """
+
+    leases: Leases | None
+    """How replicas share it; None where one process has it alone."""
+
+    def under(self, lease: Lease | None) -> "Outbox":
+        """Return this outbox with every write refused (LeaseLost) once `lease` has changed hands.
+
+        That is decided in the write's own transaction. Without a lease, or leases, nothing is
+        refused.
+        """
+        ...
 
     async def append(
         self,

@@ -9,7 +9,7 @@ Times are aware UTC; sizes are bytes; durations are seconds.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -134,53 +134,6 @@ class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     original: msgspec.Raw
     chain: Link | msgspec.UnsetType = msgspec.UNSET
 
-    def whole(self) -> "Event":
-        """Return the event itself: see `Outgoing`."""
-        return self
-
-
-class _Named(msgspec.Struct, frozen=True, gc=False):
-    name: str | None = None
-
-
-class _Keyed(msgspec.Struct, frozen=True, gc=False):
-    key: str | None = None
-
-
-class Stored(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """An event as the outbox holds it: what a framing asks of it, and the bytes of all of it.
-
-    Of its attributes and changes it has the names, which tell redaction where to look.
-    """
-
-    event_id: str
-    source: str
-    kind: str
-    severity: Severity
-    occurred_at: datetime = msgspec.field(name="time")
-    node: str | None = None
-    system: str | None = None
-    attributes: tuple[_Named, ...] = ()
-    changes: tuple[_Keyed, ...] = ()
-    body: bytes = b""
-
-    def whole(self) -> Event:
-        """Return the event with all its fields, decoded anew at each call."""
-        return _event(self.body)
-
-
-_event: Final = msgspec.json.Decoder(Event).decode
-_encode: Final = msgspec.json.Encoder().encode
-
-Outgoing: TypeAlias = Event | Stored
-"""An event on its way to a sink. Decoding all of it costs more than sending what is stored, so
-whoever looks at more than a framing does says `whole()`, and nobody else pays."""
-
-
-def body_of(event: Outgoing) -> bytes:
-    """Return the event as the outbox stores it."""
-    return event.body if isinstance(event, Stored) else _encode(event)
-
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
@@ -226,7 +179,7 @@ class Batch:
     `Replay` that asked for it, or is 0 for dead letters, whose ids `positions` then holds.
     """
 
-    events: tuple[Outgoing, ...]
+    events: tuple[Event, ...]
     positions: tuple[int, ...]
     replay: int | None = None
 
@@ -330,15 +283,52 @@ class StoredSink:
 
 
 @dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to run one part, until another replica takes it: then the token has grown.
+
+    `name` is ``sources.NAME``, ``sinks.NAME`` or ``janitor``.
+    """
+
+    name: str
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """A forwarder that runs beside others on one store, and the parts it is configured for."""
+
+    name: str
+    parts: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Who runs what, at one moment: replicas that live, longest first, and who holds each part.
+
+    A part that nobody holds is not in `holders`. `changes_in` is in how many seconds a replica or
+    a lease ends that is not renewed, None where there are none but our own.
+    """
+
+    replicas: tuple[Replica, ...]
+    holders: Mapping[str, str]
+    changes_in: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Room:
-    """Bytes that the store uses, and how many it may: `[store] capacity` or what the disk has."""
+    """Bytes that the store uses, and how many it may: `[store] capacity` or what the disk has.
+
+    `limit` is None where nobody can tell: on another machine's disk.
+    """
 
     used: int
-    limit: int
+    limit: int | None
 
     @property
     def share(self) -> float:
         """How full it is: 1 is full."""
+        if self.limit is None:
+            return 0.0
         return self.used / self.limit if self.limit else 1.0
 
 
@@ -357,6 +347,7 @@ class StoreStatus:
     events: int = 0
     rate: float = 0.0
     unknown: int = 0
+    shares: Shares = Shares((), {})
 
 
 SAMPLE_SECONDS: Final = 300
@@ -619,6 +610,6 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     unreadable_records: int = 0
     unknown_events: int = 0
     store_bytes: int = 0
-    store_limit_bytes: int = 0
+    store_limit_bytes: int | None = 0
     loss_horizons: tuple[LossHorizon, ...] = ()
     conditions: tuple[Condition, ...] = ()

@@ -6,6 +6,7 @@ is taken over from the status (`publish`) when somebody asks.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Final, Literal
 
 from prometheus_client import (
@@ -300,7 +301,8 @@ def publish(status: Status) -> None:
     for gauge in _OF_THE_STATUS:
         gauge.clear()
     STORE_BYTES.set(status.store_bytes)
-    STORE_LIMIT_BYTES.set(status.store_limit_bytes)
+    limit = status.store_limit_bytes
+    STORE_LIMIT_BYTES.set(inf if limit is None else limit)
     UNKNOWN_EVENTS.set(status.unknown_events)
     DEAD_LETTERS.labels("").set(status.unreadable_records)
     EVENTS_LATE.set({source.name: source.late_events for source in status.sources})

@@ -1,8 +1,12 @@
 """What holds for every test."""
 
+from collections.abc import Iterator
+
 import hypothesis
 import pytest
 import structlog
+
+from tests.receivers.postgres import Postgres, postgres
 
 # The same examples in every run, and none refused for the time it takes on a busy machine.
 hypothesis.settings.register_profile(
@@ -24,3 +28,10 @@ def _logs_as_they_are() -> None:
 def anyio_backend() -> str:
     """Run async tests on asyncio, as the product does; a test that wants trio says so itself."""
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def pg() -> Iterator[Postgres]:
+    """Run one PostgreSQL for all tests of this process."""
+    with postgres() as server:
+        yield server

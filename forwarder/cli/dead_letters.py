@@ -252,7 +252,7 @@ async def _replay(
     for line in done.read:
         out.print(shown(line))
     if done.asked or done.read:
-        said_later(config)
+        await said_later(config)
     for line in done.stay:
         err.print(shown(line))
     return not done.stay

@@ -63,9 +63,9 @@ def known_sink(config: Config, sink: str) -> None:
         raise typer.BadParameter(f'there is no sink "{sink}"; there are {names}')
 
 
-def said_later(config: Config) -> None:
+async def said_later(config: Config) -> None:
     """Say that nothing is sent before a daemon runs, where none does."""
-    if not config.store.in_use():
+    if not await config.store.in_use():
         err.print(f"[yellow]note:[/] {LATER}")
 
 
@@ -80,7 +80,7 @@ async def _replay(config: Config, sink: str, wanted: EventFilter, *, dry_run: bo
             err.print(f"nothing that {shown(sink)} has taken is stored from then")
         if plan.events and not dry_run:
             await outbox.ask_replay(plan)
-            said_later(config)
+            await said_later(config)
     return plan
 
 

@@ -49,7 +49,7 @@ def status(
 async def _read(config: Config) -> Status:
     from forwarder.app.overview import stored_status
 
-    running = config.store.in_use()
+    running = await config.store.in_use()
     async with config.store.open(lock=False) as outbox:
         return msgspec.structs.replace(await stored_status(config, outbox), running=running)
 
@@ -57,7 +57,8 @@ async def _read(config: Config) -> Status:
 def _show(found: Status) -> None:
     now = datetime.now(UTC)
     word = "[green]running[/]" if found.running else "[red]not running[/]"
-    size = f"{found.store_bytes / 1e6:,.1f} of {found.store_limit_bytes / 1e6:,.0f} MB"
+    limit = "" if (most := found.store_limit_bytes) is None else f" of {most / 1e6:,.0f}"
+    size = f"{found.store_bytes / 1e6:,.1f}{limit} MB"
     out.print(f"soteri-forwarder {found.version}, {word}, store {size}")
     sources = Table("source", "state", "mark", "stored", "last event stored")
     for source in found.sources:

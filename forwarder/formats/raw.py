@@ -1,6 +1,6 @@
 """`raw`: the record as Bitbucket gave it, and nothing else."""
 
-from forwarder.model import Outgoing
+from forwarder.model import Event
 
 
 class RawFormat:
@@ -8,6 +8,6 @@ class RawFormat:
 
     media_type = "application/json"
 
-    def encode(self, event: Outgoing) -> bytes:
+    def encode(self, event: Event) -> bytes:
         """Return the original."""
-        return bytes(event.whole().original)
+        return bytes(event.original)

@@ -74,8 +74,9 @@ def _capacity(backlogs: list[Backlog], stored: Stored, now: datetime) -> Iterato
         ),
         default=0,
     )
-    if not owed or not stored.events or not stored.rate or not stored.room.used:
+    limit = stored.room.limit
+    if limit is None or not (owed and stored.events and stored.rate and stored.room.used):
         return
     size = stored.room.used / stored.events
-    left = NEAR * stored.room.limit - owed * size
+    left = NEAR * limit - owed * size
     yield LossHorizon(part="store", cause="store_capacity", seconds=left / (stored.rate * size))

@@ -1,19 +1,25 @@
 """The outbox on SQL: SQLite by default, PostgreSQL to share it."""
 
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from forwarder.errors import StoreError
 from forwarder.interfaces import Outbox
 from forwarder.options import Duration, Options, RedactOptions, Size, as_written
+from forwarder.secret import Secret
+
+if TYPE_CHECKING:
+    from forwarder.store.postgresql import Server
 
 _SCHEME: Final = "sqlite:///"
+_SHARED: Final = ("postgresql://", "postgres://")
 
 
 def utc_now() -> datetime:
@@ -26,7 +32,8 @@ class StoreConfig(Options):
 
     url: str = Field(
         default="sqlite:////var/lib/soteri-forwarder/forwarder.db",
-        description="Where the outbox lives: sqlite:////absolute/path.",
+        description="Where the outbox lives: sqlite:////absolute/path, or"
+        " postgresql://user@host/database for several replicas (libpq's query arguments hold).",
     )
     retention: Duration = Field(
         default=as_written("30d"), description="How long delivered events are kept."
@@ -49,16 +56,47 @@ class StoreConfig(Options):
         " redacted on their way to each sink.",
     )
 
+    password: Secret | None = Field(
+        default=None, description="PostgreSQL's, if the server asks for one."
+    )
+    lease: Duration = Field(
+        default=as_written("15s"),
+        ge=1,
+        description="On PostgreSQL: how long after a replica's death another takes over.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_password(cls, written: object) -> object:
+        """Take a password out of the URL, so that the URL may be shown."""
+        if not isinstance(written, Mapping) or not isinstance(url := written.get("url"), str):
+            return written
+        bare, password = _without_password(url)
+        if password is None:
+            return written
+        if {"password", "password_file"} & written.keys():
+            raise ValueError("url holds a password, and there is another beside it: keep one")
+        return {**written, "url": bare, "password": password}
+
     @field_validator("url")
     @classmethod
-    def _names_a_file(cls, url: str) -> str:
+    def _names_a_store(cls, url: str) -> str:
         name = url.removeprefix(_SCHEME)
-        if not url.startswith(_SCHEME) or not name.strip("/") or ":memory:" in name:
-            raise ValueError(
-                f'"{url}" is not a store: write "sqlite:////" and the absolute path of a file,'
-                ' such as "sqlite:////var/lib/soteri-forwarder/forwarder.db"'
-            )
-        return url
+        if url.startswith(_SCHEME) and name.strip("/") and ":memory:" not in name:
+            return url
+        if url.startswith(_SHARED) and urlsplit(url).path.strip("/"):
+            return url
+        said = "it" if "@" in url else f'"{url}"'
+        raise ValueError(
+            f'{said} is not a store: write "sqlite:////" and the absolute path of a file,'
+            ' such as "sqlite:////var/lib/soteri-forwarder/forwarder.db",'
+            ' or "postgresql://host/database?user=forwarder"'
+        )
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several replicas may run on it: it is on PostgreSQL."""
+        return self.url.startswith(_SHARED)
 
     @property
     def path(self) -> Path:
@@ -71,24 +109,42 @@ class StoreConfig(Options):
     ) -> AsyncIterator[Outbox]:
         """Open the outbox, made and brought up to date where need be.
 
-        With `lock` no other process can open it so. Without, it is used beside the daemon and
-        must be there and up to date; without `write` too, what would write raises StoreError.
-        `now` dates what is stored.
+        With `lock` no other process can open a file so; on PostgreSQL it has leases. Without, it
+        is used beside the daemon and must be there and up to date; without `write` too, what would
+        write raises StoreError. `now` dates what is stored.
 
         Raises:
             StoreLocked: another process has it; the message says which.
-            StoreError: it cannot be used; the message names the file, the remedy what to do.
+            StoreError: it cannot be used; the message names it, the remedy what to do.
         """
         # Late: SQLAlchemy is 0.2 s that `--help` and `check --offline` need not wait for.
-        from forwarder.store.outbox import open_outbox
+        from forwarder.store import opening
 
-        async with open_outbox(
-            self.path, lock=lock, write=lock or write, now=now, capacity=self.capacity
-        ) as outbox:
+        if self.is_shared:
+            opened = opening.open_shared(
+                self._server(), serve=lock, write=lock or write, now=now, capacity=self.capacity
+            )
+        else:
+            opened = opening.open_file(
+                self.path, lock=lock, write=lock or write, now=now, capacity=self.capacity
+            )
+        async with opened as outbox:
             yield outbox
 
-    def in_use(self) -> bool:
-        """Return whether a process runs on the store."""
+    def _server(self) -> "Server":
+        from forwarder.store.postgresql import Server
+
+        return Server(self.url, self.password, self.lease)
+
+    async def in_use(self) -> bool:
+        """Return whether a process runs on the store.
+
+        Raises:
+            StoreError: it is on PostgreSQL and cannot be asked.
+        """
+        if self.is_shared:
+            async with self.open(lock=False) as outbox:
+                return bool((await outbox.status()).shares.replicas)
         from forwarder.store.lock import held, lock_file
 
         return held(lock_file(self.path))
@@ -99,11 +155,33 @@ class StoreConfig(Options):
         Raises:
             StoreError: it cannot be used, or could not be made.
         """
+        if self.is_shared:
+            from forwarder.store import postgresql
+
+            return await postgresql.probe(self._server())
         if not self.path.exists():
             return _room_for(self.path)
         async with self.open(lock=False) as outbox:
             size = (await outbox.size()) / 1e6
-        return f"{self.path}, {size:.1f} MB{', in use by a daemon' if self.in_use() else ''}"
+        daemon = ", in use by a daemon" if await self.in_use() else ""
+        return f"{self.path}, {size:.1f} MB{daemon}"
+
+
+def _without_password(url: str) -> tuple[str, str | None]:
+    """Return the URL without a password that it holds, and that password, or None."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # `_names_a_store` has the say
+        return url, None
+    user, at, hosts = parts.netloc.rpartition("@")
+    user, colon, password = user.partition(":")
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    asked = dict(query).get("password")
+    if not parts.scheme.startswith("postgres") or not (colon or asked):
+        return url, None
+    rest = urlencode([pair for pair in query if pair[0] != "password"], quote_via=quote, safe="/")
+    bare = parts._replace(netloc=f"{user}{at}{hosts}", query=rest)
+    return urlunsplit(bare), unquote(password) or asked
 
 
 def _room_for(path: Path) -> str:

@@ -1,16 +1,16 @@
 """The outbox on SQL. What each call does inside its transaction is in `transactions`."""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from copy import copy
 from datetime import datetime
 from functools import partial
-from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeVar
 
 import anyio
-from anyio import to_thread
+from sqlalchemy import Connection
 
 from forwarder.errors import Reason
+from forwarder.interfaces import Leases
 from forwarder.model import (
     Backlog,
     Batch,
@@ -18,6 +18,7 @@ from forwarder.model import (
     DeadLetter,
     Event,
     EventFilter,
+    Lease,
     Receipt,
     Replay,
     Room,
@@ -27,13 +28,14 @@ from forwarder.model import (
     Unreadable,
 )
 from forwarder.selection import matcher
-from forwarder.store.database import Database, make_folder, opened
-from forwarder.store.lock import exclusive, lock_file
+from forwarder.store.bell import Bell
+from forwarder.store.database import Database
 from forwarder.store.times import milliseconds
 from forwarder.store.transactions import (
     append,
     dead_letters,
     events,
+    leases,
     positions,
     replays,
     samples,
@@ -47,34 +49,61 @@ _LETTERS: Final = 50  # dead letters held in one step
 _LOOK: Final = 2.0  # seconds until a sink that waits looks for what another process asks for
 
 
-@asynccontextmanager
-async def open_outbox(
-    path: Path,
-    *,
-    lock: bool,
-    write: bool,
-    now: Callable[[], datetime],
-    capacity: int | None = None,
-) -> AsyncIterator["SqlOutbox"]:
-    """Open the outbox in the file `path`; see `StoreConfig.open`."""
-    async with AsyncExitStack() as stack:
-        if lock:
-            path = await to_thread.run_sync(make_folder, path)
-            stack.enter_context(exclusive(lock_file(path)))
-        database = await stack.enter_async_context(opened(path, writable=write, make=lock))
-        yield SqlOutbox(database, now, capacity)
+T = TypeVar("T")
+
+
+class Transact(Protocol):
+    """One transaction of the outbox's database."""
+
+    async def __call__(self, do: Callable[[Connection], T]) -> T:
+        """Return what `do` returns."""
+        ...
 
 
 class SqlOutbox:
-    """The outbox of interfaces.py on one `Database`."""
+    """The outbox of interfaces.py on one `Database`; `appended` rings when more is to be sent."""
 
     def __init__(
-        self, database: Database, now: Callable[[], datetime], capacity: int | None = None
+        self,
+        database: Database,
+        now: Callable[[], datetime],
+        capacity: int | None = None,
+        *,
+        appended: Bell | None = None,
+        shared: Leases | None = None,
     ) -> None:
+        self.leases = shared
         self._database = database
         self._now = now
         self._capacity = capacity
-        self._appended = anyio.Event()
+        self._appended = appended or Bell()
+        self._lease: Lease | None = None
+
+    def under(self, lease: Lease | None) -> "SqlOutbox":
+        """Return this outbox with its writes refused once `lease` has changed hands."""
+        outbox = copy(self)
+        outbox._lease = lease  # noqa: SLF001  our own class
+        return outbox
+
+    async def _write(self, do: Callable[[Connection], T], *, announce: bool = False) -> T:
+        """Return what `do` returns; with `announce`, those who wait look where it is not 0.
+
+        Raises:
+            LeaseLost: somebody else holds the lease; nothing changed.
+        """
+
+        def held(connection: Connection) -> T:
+            if self._lease:
+                leases.fence(connection, self._lease)
+            done = do(connection)
+            if announce and done:
+                self._database.announce(connection, "events")
+            return done
+
+        done = await self._database.write(held)
+        if announce and done:
+            self._appended.ring()
+        return done
 
     def _time(self) -> int:
         return milliseconds(self._now())
@@ -90,19 +119,12 @@ class SqlOutbox:
     ) -> int:
         """Store events, checkpoint and unreadable records in one transaction."""
         time = self._time()
-        new = await self._database.write(
+        return await self._write(
             lambda connection: append.append(
                 connection, source, events, checkpoint, unreadable, time, window
-            )
+            ),
+            announce=True,
         )
-        if new:
-            self._announce()
-        return new
-
-    def _announce(self) -> None:
-        """Wake every sink that waits."""
-        self._appended.set()
-        self._appended = anyio.Event()
 
     async def checkpoint(self, source: str) -> Checkpoint | None:
         """Return what the last `append` for `source` stored, or None."""
@@ -110,7 +132,7 @@ class SqlOutbox:
 
     async def register(self, sink: str) -> None:
         """Make a position for `sink` before the oldest event stored, if it has none."""
-        await self._database.write(partial(positions.register, sink=sink))
+        await self._write(partial(positions.register, sink=sink))
 
     async def read(self, sink: str, *, limit: int, max_bytes: int) -> Batch | None:
         """Return what comes after the sink's position, or None where nothing does."""
@@ -125,7 +147,7 @@ class SqlOutbox:
             if strangers := rejected - {event.event_id for event in batch.events}:
                 raise ValueError(f"rejected but not in the batch: {', '.join(sorted(strangers))}")
         time = self._time()
-        await self._database.write(
+        await self._write(
             lambda connection: positions.settle(connection, sink, batch, receipt, attempts, time)
         )
 
@@ -140,7 +162,7 @@ class SqlOutbox:
             partial(replays.read, sink=sink, limit=limit, max_bytes=max_bytes)
         )
         if ended:
-            await self._database.write(partial(replays.forget, ids=ended))
+            await self._write(partial(replays.forget, ids=ended))
         return batch
 
     async def plan_replay(self, sink: str, wanted: EventFilter) -> Replay:
@@ -177,13 +199,11 @@ class SqlOutbox:
         """Have a planned replay sent; return its id, or 0 where it holds nothing."""
         if not replay.events:
             return 0
-        replay_id = await self._database.write(partial(replays.ask, replay=replay))
-        self._announce()
-        return replay_id
+        return await self._write(partial(replays.ask, replay=replay), announce=True)
 
     async def cancel_replays(self, sink: str) -> int:
         """Forget what the sink is to be sent again; letters stay. Return how many events."""
-        return await self._database.write(
+        return await self._write(
             lambda connection: (
                 replays.cancel(connection, sink) + dead_letters.withdraw(connection, sink)
             )
@@ -195,12 +215,12 @@ class SqlOutbox:
 
     def memory(self, sink: str) -> "SqlMemory":
         """Return the memory of `sink`."""
-        return SqlMemory(self._database, sink)
+        return SqlMemory(self._database.read, self._write, sink)
 
     async def wait(self, sink: str) -> None:
         """Return when something lies after the sink's position or is to be sent again."""
         while True:
-            appended = self._appended  # taken first: what comes after the look sets it
+            appended = self._appended.next  # taken first: what comes after the look sets it
             if await self._database.read(partial(positions.has_more, sink=sink)):
                 return
             with anyio.move_on_after(_LOOK):  # what another process asks for sets nothing here
@@ -263,22 +283,20 @@ class SqlOutbox:
 
     async def ask_letters(self, ids: Sequence[int]) -> int:
         """Have dead letters sent again by their sinks; return how many there are among `ids`."""
-        count = await self._database.write(partial(dead_letters.ask, ids=ids, now=self._time()))
-        self._announce()
-        return count
+        return await self._write(
+            partial(dead_letters.ask, ids=ids, now=self._time()), announce=True
+        )
 
     async def adopt(self, letter: int, event: Event) -> int:
         """Store the event that a record's dead letter is, after all others; forget the letter."""
         time = self._time()
-        new = await self._database.write(
-            lambda connection: append.adopt(connection, letter, event, time)
+        return await self._write(
+            lambda connection: append.adopt(connection, letter, event, time), announce=True
         )
-        self._announce()
-        return new
 
     async def discard_letters(self, ids: Sequence[int]) -> int:
         """Forget dead letters for good; return how many there were."""
-        return await self._database.write(partial(dead_letters.give_up, ids=ids, now=self._time()))
+        return await self._write(partial(dead_letters.give_up, ids=ids, now=self._time()))
 
     async def count_dead_letters(self) -> Mapping[tuple[str, str], int]:
         """Return how many dead letters there are for each sink ("" for records) and reason."""
@@ -290,7 +308,7 @@ class SqlOutbox:
         until = await self._database.read(partial(positions.settled_by, sinks=sinks))
         after: int | None = 0
         while after is not None:
-            forgotten, after = await self._database.write(
+            forgotten, after = await self._write(
                 partial(events.prune, after=after, until=until, before=before, now=time)
             )
             if forgotten:
@@ -300,7 +318,7 @@ class SqlOutbox:
 
     async def note(self, part: str, *, state: str, error: str = "", remedy: str = "") -> None:
         """Keep how a part is, for those who look without the daemon."""
-        await self._database.write(
+        await self._write(
             partial(
                 status.note,
                 part=part,
@@ -313,7 +331,7 @@ class SqlOutbox:
 
     async def sample(self, taken: Sequence[Sample]) -> None:
         """Keep samples for a day; one of a part and time that is known takes in what is worse."""
-        await self._database.write(partial(samples.sample, samples=taken))
+        await self._write(partial(samples.sample, samples=taken))
 
     async def samples(self) -> Sequence[Sample]:
         """Return what was kept of the last day, oldest first."""
@@ -336,17 +354,18 @@ class SqlOutbox:
 class SqlMemory:
     """What the outbox remembers for one sink."""
 
-    def __init__(self, database: Database, sink: str) -> None:
-        self._database = database
+    def __init__(self, read: Transact, write: Transact, sink: str) -> None:
+        self._read = read
+        self._write = write
         self._sink = sink
 
     async def load(self) -> Mapping[str, Any]:
         """Return what was kept last, or an empty mapping."""
-        return await self._database.read(partial(positions.load_memo, sink=self._sink))
+        return await self._read(partial(positions.load_memo, sink=self._sink))
 
     async def save(self, memo: Mapping[str, Any]) -> None:
         """Keep `memo` in place of what was kept before; durable on return."""
-        await self._database.write(partial(positions.save_memo, sink=self._sink, memo=memo))
+        await self._write(partial(positions.save_memo, sink=self._sink, memo=memo))
 
 
 def _ids(wanted: EventFilter) -> tuple[str, str] | None:

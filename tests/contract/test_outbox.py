@@ -11,6 +11,7 @@ import anyio.lowlevel
 import msgspec
 import pytest
 from hypothesis import given, settings
+from sqlalchemy import NullPool, create_engine
 
 from forwarder.errors import Reason
 from forwarder.interfaces import Outbox
@@ -32,8 +33,10 @@ from forwarder.model import (
     Unreadable,
 )
 from forwarder.store import StoreConfig
+from forwarder.store.schema import migrate
 from tests.fakes.events import BEGINNING, event, events, hostile_events, ids, linked
 from tests.fakes.outbox import MemoryOutbox
+from tests.receivers.postgres import Postgres
 
 MARK = Checkpoint(BEGINNING, {"rescanned_at": "2026-01-02T03:04:05Z", "deep": [1, {"a": None}]})
 ROOM = 10_000_000
@@ -68,11 +71,34 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+def on_postgresql(pg: Postgres) -> Opening:
+    """Open a database of its own that is made already: making the tables is half of such a test."""
+    made = "made"
+    if not pg.execute(f"select 1 from pg_database where datname = '{made}'"):
+        pg.execute(f"create database {made}")
+        migrated(pg.url(made))
+    url = pg.database(template=made)
+    return lambda clock: StoreConfig(url=url).open(now=clock)
+
+
+def migrated(url: str) -> None:
+    engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"), poolclass=NullPool)
+    with engine.begin() as connection:
+        migrate(connection)
+
+
+@pytest.fixture(
+    params=["memory", "sqlite", pytest.param("postgresql", marks=pytest.mark.real)],
+)
 async def outbox(
     request: pytest.FixtureRequest, tmp_path: Path, clock: Clock
 ) -> AsyncIterator[Outbox]:
-    opening = in_memory if request.param == "memory" else on_sqlite(tmp_path)
+    if request.param == "memory":
+        opening: Opening = in_memory
+    elif request.param == "sqlite":
+        opening = on_sqlite(tmp_path)
+    else:
+        opening = on_postgresql(request.getfixturevalue("pg"))
     async with opening(clock) as opened:
         yield opened
 
@@ -89,10 +115,6 @@ async def taken(outbox: Outbox, sink: str, limit: int = 100) -> Batch:
     batch = await outbox.read(sink, limit=limit, max_bytes=ROOM)
     assert batch is not None
     return batch
-
-
-def whole(batch: Batch) -> list[Event]:
-    return [each.whole() for each in batch.events]
 
 
 async def settle_all(outbox: Outbox, sink: str) -> None:
@@ -115,14 +137,14 @@ async def test_events_come_back_as_they_were_stored_in_the_order_given(outbox: O
     given_events = [event(3), event(1), event(2)]
     assert await outbox.append("bitbucket", given_events, MARK) == 3
     batch = await taken(outbox, "splunk")
-    assert whole(batch) == linked(given_events)
+    assert list(batch.events) == linked(given_events)
     assert list(batch.positions) == sorted(set(batch.positions))
 
 
 async def test_the_original_comes_back_byte_for_byte(outbox: Outbox) -> None:
     original = b'{"b":1 , "a":"\\u00e9\xc3\xa9", "a":1e400,"n":' + b"9" * 400 + b"}"
     await outbox.append("bitbucket", [event(1, original=msgspec.Raw(original))], MARK)
-    assert bytes(whole(await taken(outbox, "splunk"))[0].original) == original
+    assert bytes((await taken(outbox, "splunk")).events[0].original) == original
 
 
 async def test_a_known_event_is_stored_once_and_left_as_it_is(outbox: Outbox) -> None:
@@ -178,7 +200,7 @@ async def test_events_of_before_1970_and_of_the_far_future_are_kept(outbox: Outb
     early = event(1, event_id="f" * 32, occurred_at=datetime(1, 1, 1, tzinfo=UTC))
     late = event(2, occurred_at=datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC))
     await outbox.append("bitbucket", [early, late], MARK)
-    assert whole(await taken(outbox, "splunk")) == linked([early, late])
+    assert list((await taken(outbox, "splunk")).events) == linked([early, late])
     backlog = await outbox.backlog("splunk")
     assert backlog.oldest_at == early.occurred_at
 
@@ -192,7 +214,7 @@ async def test_each_source_has_a_chain_that_goes_on_from_append_to_append(outbox
     await outbox.append("other", theirs[1:], MARK)
     await outbox.append("bitbucket", ours, MARK)
     given_events = [ours[0], theirs[0], ours[1], theirs[1], ours[2]]
-    assert whole(await taken(outbox, "splunk")) == linked(given_events)
+    assert list((await taken(outbox, "splunk")).events) == linked(given_events)
     heads = {name: source.chain for name, source in (await outbox.status()).sources.items()}
     assert heads == {"bitbucket": linked(ours)[-1].chain, "other": linked(theirs)[-1].chain}
 
@@ -224,14 +246,14 @@ async def test_the_chain_goes_on_where_everything_is_forgotten(outbox: Outbox) -
     await settle_all(outbox, "splunk")
     await outbox.prune(stored_before=TODAY + timedelta(days=1), sinks=["splunk"])
     await outbox.append("bitbucket", [event(3)], MARK)
-    assert whole(await taken(outbox, "splunk")) == linked(events(3))[2:]
+    assert list((await taken(outbox, "splunk")).events) == linked(events(3))[2:]
 
 
 async def test_an_event_that_comes_from_another_outbox_gets_a_link_of_this_one(
     outbox: Outbox,
 ) -> None:
     await outbox.append("bitbucket", linked(events(3))[1:], MARK)
-    assert whole(await taken(outbox, "splunk")) == linked(events(3)[1:])
+    assert list((await taken(outbox, "splunk")).events) == linked(events(3)[1:])
 
 
 # -- read
@@ -255,7 +277,7 @@ async def test_an_event_larger_than_a_batch_comes_alone(outbox: Outbox) -> None:
     await outbox.append("bitbucket", [large, event(2)], MARK)
     batch = await outbox.read("splunk", limit=10, max_bytes=1)
     assert batch is not None
-    assert whole(batch) == linked([large])
+    assert list(batch.events) == linked([large])
 
 
 async def test_reading_again_gives_the_same_until_it_is_settled(outbox: Outbox) -> None:
@@ -779,7 +801,7 @@ async def _round_trip(kind: str, folder: Path, hostile: Event) -> None:
         assert await outbox.append(hostile.source, [hostile], MARK) == 1
         batch = await taken(outbox, "splunk")
         (kept,) = linked([hostile])
-        assert whole(batch) == [kept]
+        assert batch.events == (kept,)
         receipt = Receipt((Rejection(hostile.event_id, "malformed", hostile.action),))
         await outbox.settle("splunk", batch, receipt)
         (letter,) = await letters(outbox)
@@ -1016,8 +1038,11 @@ async def test_the_room_says_what_is_used_of_how_much(outbox: Outbox) -> None:
     await outbox.append("bitbucket", events(1000), MARK)
     room = await outbox.room()
     assert before.used + 900_000 < room.used == await outbox.size()
-    assert 0 < room.used < room.limit
-    assert room.share == room.used / room.limit
+    if room.limit is None:  # on another machine
+        assert room.share == 0
+    else:
+        assert 0 < room.used < room.limit
+        assert room.share == room.used / room.limit
 
 
 async def test_the_status_says_how_much_is_stored_and_how_fast_it_came(

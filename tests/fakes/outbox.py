@@ -23,6 +23,7 @@ from forwarder.model import (
     DeadLetter,
     Event,
     EventFilter,
+    Lease,
     Link,
     Note,
     Receipt,
@@ -77,6 +78,7 @@ class MemoryOutbox:
     def __init__(
         self, *, now: Callable[[], datetime] = utc_now, capacity: int | None = None
     ) -> None:
+        self.leases = None
         self.failures: list[Exception] = []
         self.capacity = capacity
         self._now = now
@@ -100,6 +102,9 @@ class MemoryOutbox:
         await anyio.lowlevel.checkpoint()
         if self.failures:
             raise self.failures.pop(0)
+
+    def under(self, lease: Lease | None) -> "MemoryOutbox":
+        return self
 
     async def append(
         self,

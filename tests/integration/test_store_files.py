@@ -19,8 +19,8 @@ from forwarder.errors import StoreError, StoreLocked, TransientError
 from forwarder.interfaces import Outbox
 from forwarder.model import Checkpoint, EventFilter, Receipt
 from forwarder.store import StoreConfig
-from forwarder.store.database import Database
 from forwarder.store.schema import STEPS
+from forwarder.store.sqlite import SqliteDatabase
 from tests.fakes.events import BEGINNING, event, events
 
 ROOT = Path(__file__).parents[2]
@@ -251,7 +251,7 @@ async def test_reading_sees_what_is_stored_meanwhile_and_can_change_nothing(path
 async def test_a_full_store_changes_nothing_and_goes_on_when_there_is_room(path: Path) -> None:
     async with at(path).open() as outbox:
         await outbox.append("bitbucket", events(100), MARK)
-        database: Database = outbox._database  # type: ignore[attr-defined]
+        database: SqliteDatabase = outbox._database  # type: ignore[attr-defined]
         await database.write(partial(_limit, pages=40))
         later = Checkpoint(BEGINNING.replace(year=2027))
         for _ in range(3):
@@ -272,7 +272,7 @@ def _limit(connection: object, pages: int) -> None:
 async def test_a_file_that_another_program_writes_to_is_busy_and_then_works(path: Path) -> None:
     async with at(path).open():
         pass
-    database = Database(path, writable=True, busy_timeout=0.01)
+    database = SqliteDatabase(path, writable=True, busy_timeout=0.01)
     browser = sqlite3.connect(path, isolation_level=None)
     browser.execute("begin immediate")
     with pytest.raises(TransientError, match="is busy"):

@@ -53,12 +53,12 @@ def append(
     Raises:
         ValueError: the checkpoint is to stay as it is, and there is none.
     """
+    last: int = connection.execute(_LOCK_PLACES).scalar_one()  # before all that is read
     before = checkpoint_of(connection, source)
     mark = before.mark if before and checkpoint else None
     checkpoint = checkpoint or before
     if checkpoint is None:
         raise ValueError(f"nothing was ever stored for the source {source}")
-    last: int = connection.execute(_LOCK_PLACES).scalar_one()
     new = _new(connection, events)
     heads = chain_heads(connection) if new else {}
     rows = iter(enumerate(new.values(), last + 1))

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, func, literal_column, select
 from forwarder.model import Note, StoredSink, StoredSource, StoreStatus
 from forwarder.store.schema import CHECKPOINTS, EVENTS, NOTES, POSITIONS
 from forwarder.store.times import moment
-from forwarder.store.transactions import put, replays
+from forwarder.store.transactions import leases, put, replays
 from forwarder.store.transactions.append import chain_heads, decode_checkpoint
 from forwarder.store.transactions.dead_letters import asked, count_dead_letters
 from forwarder.store.transactions.events import count_and_rate
@@ -32,6 +32,7 @@ def status(connection: Connection, size: int, now: int) -> StoreStatus:
         size=size,
         events=events,
         rate=rate,
+        shares=leases.shares(connection),
         unknown=connection.execute(_UNKNOWN).scalar_one(),
     )
 
