@@ -1,13 +1,14 @@
 """One way to make an HTTP client, and one map from what went wrong to our errors."""
 
+import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 import httpx
 
-from forwarder import __version__
+from forwarder import __version__, network
 from forwarder.errors import AccessError, TransientError
 from forwarder.options import TlsOptions
 
@@ -59,12 +60,62 @@ async def translated(where: str) -> AsyncIterator[None]:
     except httpx.TimeoutException as error:
         raise TransientError(f"{where}: no answer in time ({type(error).__name__})") from error
     except httpx.ConnectError as error:
-        raise TransientError(
-            f"{where}: cannot connect: {error}",
-            remedy="check the address, the port, the proxy and, for https, the CA (tls.ca_file)",
-        ) from error
+        said, remedy = network.cause(error) or (
+            str(error),
+            "check the address, the port, the proxy and, for https, the CA (tls.ca_file)",
+        )
+        raise TransientError(f"{where}: cannot connect: {said}", remedy=remedy) from error
     except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL) as error:
         raise TransientError(f"{where}: {type(error).__name__}: {error}") from error
+
+
+@asynccontextmanager
+async def diagnosed(url: str, *, where: str, proxy: str | None) -> AsyncIterator[None]:
+    """Raise what fails inside as what a further look tells: for probes, not on the way of events.
+
+    Looks whether it is the proxy that fails, or the scheme that is wrong; `proxy` is the
+    configured one.
+    """
+    try:
+        yield
+    except (TransientError, AccessError) as error:
+        found = await _closer(error, url, network.proxy_for(url, proxy))
+        if found is None:
+            raise
+        raise type(error)(f"{where}: {found.said}", remedy=found.remedy) from error
+
+
+async def _closer(
+    error: Exception, url: str, proxy: tuple[str, str] | None
+) -> network.Cause | None:
+    parts = httpx.URL(url)
+    cause = network.cause(error)
+    if proxy:
+        return _of_proxy(error, *proxy, cause=cause)
+    if parts.scheme == "http" and cause is None:
+        port = parts.port or 80
+        if await network.speaks_tls(parts.host, port):
+            return network.Cause(
+                "the port speaks TLS, and the address begins with http://",
+                'begin url with "https://"',
+            )
+    return None
+
+
+def _of_proxy(
+    error: Exception, address: str, named_by: str, *, cause: network.Cause | None
+) -> network.Cause | None:
+    way = f"the proxy {address} ({named_by})"
+    around = f"check {named_by}; to go without a proxy, add the host to NO_PROXY"
+    refused = next((e for e in network.within(error) if isinstance(e, httpx.ProxyError)), None)
+    if refused is not None:
+        if str(refused).startswith("407"):
+            around = f'give it user and password: {named_by} = "http://user:password@host:port"'
+        return network.Cause(f"{way} does not let us through: {refused}", around)
+    certificate = any(isinstance(e, ssl.SSLError) for e in network.within(error))
+    if cause is not None and not certificate:
+        return network.Cause(f"{way} cannot be reached: {cause.said}", around)
+    return None
 
 
 def retry_after(response: httpx.Response, *, now: datetime | None = None) -> float:
@@ -99,9 +150,23 @@ def failure(
     if 300 <= status < 400:
         target = response.headers.get("Location", "elsewhere")
         return AccessError(
-            f"{where}: HTTP {status}, redirected to {target}",
-            remedy="set url to where the API answers; a log-in page means a refused credential",
+            f"{where}: HTTP {status}, redirected to {target}", remedy=_elsewhere(response, target)
         )
     if status in (408, 425, 429) or status >= 500:
         return TransientError(message, retry_after=retry_after(response))
     return AccessError(message, remedy="check the url: something else answers there")
+
+
+def _elsewhere(response: httpx.Response, target: str) -> str:
+    """Return what to do about a redirect, which is never followed."""
+    with suppress(RuntimeError):  # an answer that came by another library has no request
+        asked = response.request.url
+        wanted = asked.join(target)
+        if (asked.scheme, wanted.scheme) == ("http", "https") and asked.host == wanted.host:
+            return 'begin url with "https://"'
+    if any(word in target.lower() for word in ("login", "saml", "sso", "oauth", "auth")):
+        return (
+            "this is a log-in page: check the credential, and that single sign-on lets REST "
+            "requests through"
+        )
+    return "set url to where the API answers; a log-in page means a refused credential"

@@ -14,6 +14,7 @@ from forwarder.model import (
     Backlog,
     Batch,
     Checkpoint,
+    Concern,
     DeadLetter,
     Event,
     EventFilter,
@@ -109,6 +110,18 @@ class Sink(Protocol):
         """Really try the destination without delivering anything; return one line about it.
 
         Raises the same errors as `send`, with a remedy.
+        """
+        ...
+
+
+@runtime_checkable
+class Advises(Protocol):
+    """A source or sink that can tell what works now and is likely to hurt later."""
+
+    async def concerns(self) -> Sequence[Concern]:
+        """Return what there is to mend although the probe just before has succeeded.
+
+        Raises the same errors as the probe. Nothing is delivered or changed.
         """
         ...
 

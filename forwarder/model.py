@@ -472,6 +472,13 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True):
     detail: str
 
 
+class Concern(msgspec.Struct, frozen=True):
+    """What works now and is likely to hurt later, and what a person can do about it."""
+
+    found: str
+    remedy: str
+
+
 class StoredPage(msgspec.Struct, frozen=True, kw_only=True):
     """A page that brought new events, as the outbox remembers it; they lie from `first` to `last`.
 

@@ -1,16 +1,36 @@
 """`check`: is the configuration right, and does everything that it names answer?"""
 
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, Literal
 
 import anyio
+import msgspec
 import typer
+from rich.table import Table
 
 from forwarder.cli.terminal import OK, ConfigOption, err, exit_code, loaded, out, shown
 from forwarder.config import Config, format_named
 from forwarder.errors import ForwarderError
+from forwarder.interfaces import Advises, Sink, Source
+from forwarder.model import Concern
+
+_WORDS: Final = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "fails": "[red]fails[/]"}
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found of one part, in the user's words: ``store``, ``source NAME``, ``sink NAME``.
+
+    A `note` works now and has a remedy nevertheless; `code` is what the process exits with.
+    """
+
+    part: str
+    state: Literal["ok", "note", "fails"]
+    found: str
+    remedy: str = ""
+    code: int = OK
 
 
 def check(
@@ -19,60 +39,115 @@ def check(
     offline: Annotated[
         bool, typer.Option("--offline", help="Stop after the configuration: ask nobody.")
     ] = False,
+    json: Annotated[bool, typer.Option("--json", help="For machines: one JSON object.")] = False,
 ) -> None:
     """Try the configuration, then each source, the store and each sink; nothing is delivered.
 
-    Says what to do about what fails. Exits 78 for the configuration, 74 for the store, 77 where
-    access is refused, 1 for anything else.
+    Says what is wrong and what to do about it; a "note" works, and is likely to hurt later.
+    Exits 78 for the configuration, 74 for the store, 77 where access is refused, 1 for anything
+    else that fails.
 
     Examples:
 
       soteri-forwarder check
 
       soteri-forwarder check --offline --config ./config.toml
+
+      soteri-forwarder check --json | jq '.findings[] | select(.state != "ok")'
     """
     configuration = loaded(config)
-    out.print("[green]ok[/]    configuration")
-    if offline:
-        return
-    codes = anyio.run(_probe_all, configuration)
-    sys.exit(max(codes, default=OK))
+    findings = [Finding(part="configuration", state="ok", found="no mistakes")]
+    if not offline:
+        findings += anyio.run(_probe_all, configuration)
+    code = max(finding.code for finding in findings)
+    if json:
+        told = msgspec.json.encode({"ok": code == OK, "findings": findings})
+        sys.stdout.buffer.write(told + b"\n")
+    elif out.is_terminal:
+        _tabulate(findings)
+    else:
+        _list(findings)
+    sys.exit(code)
 
 
-async def _probe_all(config: Config) -> list[int]:
-    probes = [("store", partial(_probe_store, config))]
-    probes += [(f"source {name}", partial(_probe_source, config, name)) for name in config.sources]
-    probes += [(f"sink {name}", partial(_probe_sink, config, name)) for name in config.sinks]
-    return [await _probe(what, ask) for what, ask in probes]
+def _tabulate(findings: Sequence[Finding]) -> None:
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(style="bold", overflow="fold")
+    table.add_column(overflow="fold")
+    for finding in findings:
+        said = shown(finding.found)
+        if finding.remedy:
+            said += f"\n[bold]remedy:[/] {shown(finding.remedy)}"
+        table.add_row(_WORDS[finding.state], shown(finding.part), said)
+    out.print(table, soft_wrap=False)
 
 
-async def _probe(what: str, ask: Callable[[], Awaitable[str]]) -> int:
+def _list(findings: Sequence[Finding]) -> None:
+    """Print a line each, what fails to stderr, so that a pipe and cron's mail tell it."""
+    for finding in findings:
+        stream = err if finding.state == "fails" else out
+        stream.print(f"{finding.state:5} {shown(finding.part)}: {shown(finding.found)}")
+        if finding.remedy:
+            stream.print(f"      remedy: {shown(finding.remedy)}")
+
+
+async def _probe_all(config: Config) -> list[Finding]:
+    """Ask every part at the same time; the findings come in the order of the configuration."""
+    asked = [("store", partial(_store, config))]
+    asked += [(f"source {name}", partial(_source, config, name)) for name in config.sources]
+    asked += [(f"sink {name}", partial(_sink, config, name)) for name in config.sinks]
+    found: list[list[Finding]] = [[] for _ in asked]
+
+    async def ask(number: int) -> None:
+        part, probe = asked[number]
+        found[number] = await _probe(part, probe)
+
+    async with anyio.create_task_group() as group:
+        for number in range(len(asked)):
+            group.start_soon(ask, number)
+    return [finding for some in found for finding in some]
+
+
+_Probe = Callable[[], Awaitable[tuple[str, Sequence[Concern]]]]
+
+
+async def _probe(part: str, probe: _Probe) -> list[Finding]:
     try:
-        found = await ask()
+        said, concerns = await probe()
     except ForwarderError as error:
-        err.print(f"[red]fails[/] {shown(what)}: {shown(str(error))}")
-        if error.remedy:
-            err.print(f"      [bold]remedy:[/] {shown(error.remedy)}")
-        return exit_code(error)
-    out.print(f"[green]ok[/]    {shown(what)}: {shown(found)}")
-    return OK
+        failed = Finding(
+            part=part,
+            state="fails",
+            found=str(error),
+            remedy=error.remedy,
+            code=exit_code(error),
+        )
+        return [failed]
+    notes = [Finding(part=part, state="note", found=x.found, remedy=x.remedy) for x in concerns]
+    return [Finding(part=part, state="ok", found=said), *notes]
 
 
-async def _probe_store(config: Config) -> str:
-    return await config.store.probe()
+async def _store(config: Config) -> tuple[str, Sequence[Concern]]:
+    return await config.store.probe(), await config.store.concerns()
 
 
-async def _probe_source(config: Config, name: str) -> str:
-    async with config.sources[name].open(name=name) as source:
-        return await source.probe()
+async def _source(config: Config, name: str) -> tuple[str, Sequence[Concern]]:
+    return await _asked(config.sources[name].open(name=name))
 
 
-async def _probe_sink(config: Config, name: str) -> str:
+async def _sink(config: Config, name: str) -> tuple[str, Sequence[Concern]]:
     options = config.sinks[name]
-    async with options.open(
-        name=name, format=format_named(options.format), memory=_Forgetful()
-    ) as sink:
-        return await sink.probe()
+    format_ = format_named(options.format)
+    return await _asked(options.open(name=name, format=format_, memory=_Forgetful()))
+
+
+async def _asked(
+    opening: AbstractAsyncContextManager[Source | Sink],
+) -> tuple[str, Sequence[Concern]]:
+    async with opening as part:
+        said = await part.probe()
+        return said, await part.concerns() if isinstance(part, Advises) else ()
 
 
 class _Forgetful:

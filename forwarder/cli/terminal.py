@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Final
 
+import structlog
 import typer
 from rich.console import Console
 
@@ -42,6 +43,14 @@ ConfigOption = Annotated[
 ]
 
 
+def _quieten() -> None:
+    """Keep log lines out of what verbs say: stdout is for answers; `run` sets its own log up."""
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger("error"),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+    )
+
+
 def loaded(path: Path | None) -> Config:
     """Return the configuration; its warnings go to stderr.
 
@@ -57,6 +66,7 @@ def loaded(path: Path | None) -> Config:
 @contextmanager
 def exit_codes() -> Iterator[None]:
     """Turn our errors into one clear message and the exit code that belongs to them."""
+    _quieten()
     try:
         yield
     except ConfigError as error:

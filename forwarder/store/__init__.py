@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from forwarder.errors import StoreError
 from forwarder.interfaces import Outbox
+from forwarder.model import Concern
 from forwarder.options import Duration, Options, RedactOptions, Size, as_written
 from forwarder.secret import Secret
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 _SCHEME: Final = "sqlite:///"
 _SHARED: Final = ("postgresql://", "postgres://")
+_NEARLY: Final = 0.8
+"""Share of the room from which on `check` speaks up; see `pipeline.pressure` for what follows."""
 
 
 def utc_now() -> datetime:
@@ -159,12 +162,29 @@ class StoreConfig(Options):
             from forwarder.store import postgresql
 
             return await postgresql.probe(self._server())
-        if not self.path.exists():
+        if not _is_there(self.path):
             return _room_for(self.path)
         async with self.open(lock=False) as outbox:
             size = (await outbox.size()) / 1e6
         daemon = ", in use by a daemon" if await self.in_use() else ""
         return f"{self.path}, {size:.1f} MB{daemon}"
+
+    async def concerns(self) -> list[Concern]:
+        """Return whether the store is nearly full; raises as `probe` does."""
+        if self.is_shared or not _is_there(self.path):
+            return []
+        async with self.open(lock=False) as outbox:
+            room = await outbox.room()
+        if room.share < _NEARLY:
+            return []
+        said = f"{self.path} is {room.share:.0%} full ({room.used / 1e6:,.0f} MB)"
+        return [
+            Concern(
+                f"{said}: at 90 % nothing more is read",
+                "see that every sink takes its events, or give it more room ([store] capacity, or"
+                " its disk)",
+            )
+        ]
 
 
 def _without_password(url: str) -> tuple[str, str | None]:
@@ -184,8 +204,19 @@ def _without_password(url: str) -> tuple[str, str | None]:
     return urlunsplit(bare), unquote(password) or asked
 
 
+def _is_there(path: Path) -> bool:
+    """Return whether we can see it; unlike `Path.exists` no error where a folder is closed."""
+    return os.path.exists(path)  # noqa: PTH110  for that
+
+
 def _room_for(path: Path) -> str:
-    folder = next(each for each in path.absolute().parents if each.exists())
+    parents = path.absolute().parents
+    folder = next(each for each in parents if _is_there(each))
+    if not folder.is_dir():
+        raise StoreError(
+            f"{path} cannot be made: {folder} is not a folder",
+            remedy="name another file in [store] url",
+        )
     if not os.access(folder, os.W_OK | os.X_OK):
         raise StoreError(
             f"{path} does not exist, and {folder} is not writable",

@@ -105,7 +105,7 @@ async def test_check_asks_everybody_and_delivers_nothing(tmp_path: Path) -> None
         done = await forwarder.run("check")
     assert done.returncode == 0, done.stderr.decode()
     lines = [line.split()[:3] for line in done.stdout.decode().splitlines()]
-    assert lines[0][:2] == ["ok", "configuration"]
+    assert lines[0][:2] == ["ok", "configuration:"]
     assert [line[1].strip(":") for line in lines[1:]] == ["store", "source", "sink"]
     assert archived(tmp_path) == []
     assert not await anyio.Path(tmp_path / "state").exists()

@@ -84,6 +84,7 @@ class CloudWatchLogsSink:
 
         So group and stream are made where they are missing, as by the first `send`.
         """
+        await to_thread.run_sync(self._stream.check_region, abandon_on_cancel=True)
         await self._put([Entry("", 1, _PROBE, len(_PROBE))])
         return f"{self._stream} takes events"
 

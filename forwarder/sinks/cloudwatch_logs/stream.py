@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, Final
 
 from forwarder import __version__
@@ -70,6 +71,25 @@ class LogStream:
             raise ConfigError([f"sinks.{name}: {error}"]) from error
         except BotoCoreError:
             return  # the first put says what it is, with a remedy
+
+    def check_region(self) -> None:
+        """Return if the region is one that this boto3 knows, or an address of its own was given.
+
+        Raises:
+            AccessError: it is none; a misspelt one would be asked for in vain for a long time.
+        """
+        if self._place.endpoint_url:
+            return
+        region = self._region()
+        known = _regions()
+        if region not in known:
+            near = get_close_matches(region, known, 1)
+            meant = f'; did you mean "{near[0]}"?' if near else ""
+            raise AccessError(
+                f'{self}: there is no AWS region "{region}"{meant}',
+                remedy=f'set region = "{near[0] if near else "eu-central-1"}"; where the region is '
+                "newer than this release, set endpoint_url too",
+            )
 
     def close(self) -> None:
         """Let go of the client; a later call makes another."""
@@ -148,9 +168,9 @@ class LogStream:
         """
         if not self._place.create:
             raise AccessError(
-                f"{self}: no such log group or stream, and create is off",
+                f"{self}: no such log group or stream in {self._region()}, and create is off",
                 remedy=f"create log group {self._place.log_group} and log stream "
-                f"{self._place.log_stream}, or set create = true",
+                f"{self._place.log_stream} there, set create = true, or set the region that has it",
             )
         if not self._retention_owed:
             _, code = self._call_stream("create_log_stream", _MISSING, _THERE)
@@ -162,6 +182,9 @@ class LogStream:
             self._call_group("put_retention_policy", retentionInDays=self._place.retention_days)
             self._retention_owed = False
         self._call_stream("create_log_stream", _MISSING, _THERE)
+
+    def _region(self) -> str:
+        return str(self._connected().meta.region_name)
 
     def _call_group(
         self, operation: str, *tolerated: str, **members: object
@@ -213,3 +236,14 @@ class LogStream:
                     ),
                 )
             return self._client
+
+
+def _regions() -> list[str]:
+    from boto3.session import Session
+
+    session = Session()
+    return [
+        region
+        for partition in session.get_available_partitions()
+        for region in session.get_available_regions("logs", partition)
+    ]

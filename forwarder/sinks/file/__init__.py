@@ -21,7 +21,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from forwarder.errors import TransientError
 from forwarder.interfaces import Format, Memory
-from forwarder.model import Batch, Receipt, Rejection
+from forwarder.model import Batch, Concern, Receipt, Rejection
 from forwarder.options import Duration, Options, SinkOptions, Size, as_written
 from forwarder.sinks.file.appender import Appender
 from forwarder.sinks.file.failures import named_failures
@@ -148,6 +148,10 @@ class FileSink:
     async def probe(self) -> str:
         """Return one line about file, size and room, having made nothing."""
         return await run_sync(self._appender.probe)
+
+    async def concerns(self) -> list[Concern]:
+        """Return whether the disk is nearly full."""
+        return await run_sync(self._appender.concerns)
 
     async def holds(self, since: datetime, until: datetime) -> AsyncIterator[str]:
         """Yield the ids of the file's lines, rotated and compressed parts included."""

@@ -21,6 +21,7 @@ from typing import Final
 import structlog
 
 from forwarder.errors import ForwarderError, TransientError
+from forwarder.model import Concern
 from forwarder.sinks.file.failures import named_failures
 from forwarder.sinks.file.place import Place, head_of
 from forwarder.sinks.file.rotation import part_path, parts, sync_folder
@@ -33,6 +34,9 @@ _CLOSED: Final = -1
 _FOLDER_MODE: Final = 0o750
 _ROOM: Final = 1 << 20
 """Bytes that a probe wants free: about one batch."""
+_SPARE: Final = 200 << 20
+"""Bytes that are soon full: two files before they are rotated and compressed."""
+_SPARE_SHARE: Final = 0.02
 _NO_LOCKS: Final = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
@@ -124,6 +128,21 @@ class Appender:
             if free < _ROOM:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return f"{self.path}: {said}, {free / 2**30:,.1f} GiB free"
+
+    def concerns(self) -> list[Concern]:
+        """Return whether the disk is nearly full."""
+        with named_failures(self.path):
+            folder = next(each for each in self.path.parents if each.exists())
+            status = os.statvfs(folder)
+        free, size = status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize
+        if free >= _SPARE and free >= size * _SPARE_SHARE:
+            return []
+        return [
+            Concern(
+                f"the disk that holds {folder} is nearly full: {free / 2**20:,.0f} MiB are free",
+                "make room, or keep fewer parts (rotate.keep)",
+            )
+        ]
 
     def _prepare(self, kept: Place | None) -> Place:
         """Open the file, cut off what is not settled; return where the next write begins."""

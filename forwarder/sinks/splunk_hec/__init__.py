@@ -128,7 +128,12 @@ class SplunkHecConfig(SinkOptions):
         ) as opened:
             sink = HecSink(
                 name,
-                Collector(opened, timeout=self.timeout, gzip=self.compression == "gzip"),
+                Collector(
+                    opened,
+                    timeout=self.timeout,
+                    gzip=self.compression == "gzip",
+                    proxy=self.proxy,
+                ),
                 envelope,
                 memory,
                 ack_timeout=self.ack_timeout if self.ack else None,

@@ -1,8 +1,8 @@
 """The HTTP Event Collector on the wire: post events, ask for acks, ask how it is."""
 
 import zlib
-from collections.abc import Generator, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Generator, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
 from types import MappingProxyType
 from typing import Final
 
@@ -12,7 +12,8 @@ import httpx
 import msgspec
 
 from forwarder.errors import AccessError, TransientError
-from forwarder.http import translated
+from forwarder.http import diagnosed, translated
+from forwarder.network import within
 from forwarder.secret import Secret
 from forwarder.sinks.splunk_hec.codes import (
     REFUSED,
@@ -55,6 +56,10 @@ class SplunkToken(httpx.Auth):
         yield request
 
 
+_SWITCHED_OFF: Final = (
+    "HEC has a port of its own (8088), which is closed while HEC is switched off: Settings > Data "
+    "inputs > HTTP Event Collector > Global Settings > All Tokens: Enabled"
+)
 _JSON: Final = MappingProxyType({"Content-Type": "application/json"})
 _NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
@@ -70,8 +75,11 @@ class _AckAnswer(msgspec.Struct, frozen=True):
 class Collector:
     """One HEC. Cookies are kept from one request to the next: a load balancer may need them."""
 
-    def __init__(self, client: httpx.AsyncClient, *, timeout: float, gzip: bool) -> None:
+    def __init__(
+        self, client: httpx.AsyncClient, *, timeout: float, gzip: bool, proxy: str | None = None
+    ) -> None:
         self._client = client
+        self._proxy = proxy
         self._timeout = timeout
         self._gzip = gzip
         self.where = f"splunk at {client.base_url.copy_with(userinfo=b'')}".rstrip("/")
@@ -119,6 +127,18 @@ class Collector:
                 return msgspec.json.decode(said, type=_AckAnswer).acks.get(str(ack_id), False)
         raise refusal(read(said), response, where=self.where)
 
+    @asynccontextmanager
+    async def diagnosed(self) -> AsyncIterator[None]:
+        """Raise what fails inside with what a further look tells; for probes."""
+        url = str(self._client.base_url)
+        try:
+            async with diagnosed(url, where=self.where, proxy=self._proxy):
+                yield
+        except TransientError as error:
+            if not any(isinstance(each, ConnectionRefusedError) for each in within(error)):
+                raise
+            raise TransientError(str(error), remedy=f"{error.remedy}; {_SWITCHED_OFF}") from error
+
     async def check_health(self) -> None:
         """Return if HEC says that it takes events; this needs no token.
 
@@ -142,6 +162,21 @@ class Collector:
         answer = read(said)
         if answer is None or (response.status_code != 200 and answer.code not in REFUSED):
             raise refusal(answer, response, where=self.where)
+
+    async def check_index(self, index: str, *, channel: str | None) -> None:
+        """Return if HEC does not refuse the index, tried with a blank event.
+
+        A blank event is never indexed (code 13), whatever else is good about it.
+
+        Raises:
+            TransientError: not now.
+            AccessError: the index is not there, or this token may not write to it.
+        """
+        body = msgspec.json.encode({"index": index, "event": ""})
+        response, said = await self._exchange("POST", EVENTS, _JSON, body, channel)
+        answer = read(said)
+        if answer is None or answer.code not in REFUSED:
+            raise refusal(answer, response, where=f"{self.where}, index {index}")
 
     def cookies(self) -> dict[str, str]:
         """Return the cookies that a load balancer gave, to come back to the same indexer."""

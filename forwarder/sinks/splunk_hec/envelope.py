@@ -39,6 +39,7 @@ class Envelope:
         self._format = format_
         self._is_json = format_.media_type == "application/json"
         self._host = host
+        self.index = index
         named = {"index": index, "source": source, "sourcetype": sourcetype, "host": host}
         head = _encode({key: value for key, value in named.items() if value is not None})[1:-1]
         self._head = b"{" + head + b"," if head else b"{"

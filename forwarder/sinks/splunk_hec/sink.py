@@ -114,15 +114,16 @@ class HecSink:
         return receipt
 
     async def probe(self) -> str:
-        """Ask for health, then whether the token is good; nothing is delivered.
-
-        The index is not tried: HEC looks at it only with an event.
-        """
-        await self._collector.check_health()
+        """Ask for health, then whether token and index are good; nothing is delivered."""
         acking = self._ack_timeout is not None
-        await self._collector.check_token(channel=str(uuid4()) if acking else None)
-        if acking:
-            await self._check_acking()
+        channel = str(uuid4()) if acking else None
+        async with self._collector.diagnosed():
+            await self._collector.check_health()
+            await self._collector.check_token(channel=channel)
+            if acking:
+                await self._check_acking()
+            if self._envelope.index:
+                await self._collector.check_index(self._envelope.index, channel=channel)
         promise = "with indexer acknowledgement" if acking else "without acknowledgement"
         return f"{self._collector.where} is healthy and takes the token, {promise}"
 

@@ -28,6 +28,7 @@ async def connect(host: str, port: int, *, timeout: float) -> socket.socket:  # 
     with anyio.fail_after(timeout):
         found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     failures: list[str] = []
+    last: OSError | None = None
     for family, kind, protocol, _, peer in found:
         opened = socket.socket(family, kind, protocol)
         try:
@@ -36,12 +37,13 @@ async def connect(host: str, port: int, *, timeout: float) -> socket.socket:  # 
         except OSError as error:
             opened.close()
             failures.append(f"{peer[0]}: {error.strerror or 'no answer in time'}")
+            last = error
         except BaseException:
             opened.close()
             raise
         else:
             return opened
-    raise OSError("; ".join(failures))
+    raise OSError("; ".join(failures)) from last
 
 
 async def _connect(opened: socket.socket, peer: tuple[str | int, ...]) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import anyio
 
+from forwarder import network
 from forwarder.errors import TransientError
 from forwarder.sinks.syslog.address import Address
 from forwarder.sinks.syslog.connection import connect, receive, send_all
@@ -36,9 +37,12 @@ class Receiver:
                 self.address.host, self.address.port, timeout=self.connect_timeout
             )
         except OSError as error:
+            found = network.cause(error)
             raise TransientError(
                 f"{self.address}: cannot connect: {str(error) or 'no answer in time'}",
-                remedy="check the address, the port, and that the receiver listens",
+                remedy=found.remedy
+                if found
+                else "check the address, the port, and that the receiver listens",
             ) from error
         if self.tls is None:
             return Link(connection)

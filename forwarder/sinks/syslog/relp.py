@@ -11,6 +11,7 @@ import anyio
 
 from forwarder import __version__
 from forwarder.errors import AccessError, TransientError
+from forwarder.model import Concern
 from forwarder.sinks.syslog.link import Link, Receiver
 from forwarder.sinks.syslog.relp_frame import Frame, FrameError, FrameReader, encode, following
 from forwarder.sinks.syslog.sink import Answers
@@ -190,6 +191,10 @@ class RelpTransport:
             session.drop()
         known = f", {session.software}" if session.software else ""
         return f"{self._receiver.address}: RELP session opened{known}"
+
+    def concerns(self) -> list[Concern]:
+        """RELP's receivers answer for every message: there are none."""
+        return []
 
     async def close(self) -> None:
         """Close the session that is open."""

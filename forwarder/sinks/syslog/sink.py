@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 import structlog
 
 from forwarder.interfaces import Format
-from forwarder.model import Batch, Event, Receipt, Rejection
+from forwarder.model import Batch, Concern, Event, Receipt, Rejection
 from forwarder.sinks.syslog.message import Header, without_controls
 from forwarder.sinks.syslog.shorten import shorten
 
@@ -35,6 +35,10 @@ class Transport(Protocol):
 
     async def probe(self) -> str:
         """Do as `Sink.probe` does."""
+        ...
+
+    def concerns(self) -> Sequence[Concern]:
+        """Do as `Advises.concerns` does."""
         ...
 
     async def close(self) -> None:
@@ -123,3 +127,7 @@ class SyslogSink:
     async def probe(self) -> str:
         """Try the receiver without sending a message."""
         return await self._transport.probe()
+
+    async def concerns(self) -> Sequence[Concern]:
+        """Return what no receiver tells of its transport."""
+        return self._transport.concerns()

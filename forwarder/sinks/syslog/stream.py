@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 import anyio
 
 from forwarder.errors import TransientError
+from forwarder.model import Concern
 from forwarder.sinks.syslog.connection import is_open, receive, send_all, was_heard_out
+from forwarder.sinks.syslog.framing import octet_counted
 from forwarder.sinks.syslog.link import Receiver
 from forwarder.sinks.syslog.sink import Answers
 from forwarder.sinks.syslog.tls import TlsClient
@@ -49,6 +51,18 @@ class StreamTransport:
     async def probe(self) -> str:
         """Connect, agree on TLS, and part without a message."""
         return f"{self._receiver.address}: connected ({await self._converse(b'')})"
+
+    def concerns(self) -> list[Concern]:
+        """Return what a receiver over TCP never tells: whether it parts messages as we do."""
+        if self._frame is not octet_counted:
+            return []
+        return [
+            Concern(
+                "no receiver tells whether it takes octet counting (RFC 6587)",
+                "send an event and look at the receiver: if its messages begin with a number, "
+                'set framing = "lf"',
+            )
+        ]
 
     async def close(self) -> None:
         """Nothing is kept between batches."""

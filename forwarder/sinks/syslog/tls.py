@@ -4,6 +4,7 @@ import ssl
 from contextlib import suppress
 from typing import Final
 
+from forwarder import network
 from forwarder.errors import AccessError, ForwarderError, TransientError
 
 _READ: Final = 65_536
@@ -97,11 +98,8 @@ class TlsClient:
 
 def refusal(where: str, error: ssl.SSLError) -> ForwarderError:
     """Return the error that a TLS failure stands for: certificates are a person's to mend."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return AccessError(
-            f"{where}: its certificate is not accepted: {error.verify_message}",
-            remedy="set tls.ca_file to the CA that signed it, tls.server_name to a name in it",
-        )
+    if found := network.cause(error):
+        return AccessError(f"{where}: {found.said}", remedy=found.remedy)
     reason = error.reason or str(error)
     if reason == "TLSV1_ALERT_INTERNAL_ERROR":
         return TransientError(f"{where}: TLS failed at the receiver: {reason}")

@@ -10,6 +10,7 @@ import anyio
 import structlog
 
 from forwarder.errors import PermanentError, TransientError
+from forwarder.model import Concern
 from forwarder.sinks.syslog.address import Address
 from forwarder.sinks.syslog.sink import Answers
 
@@ -83,6 +84,15 @@ class UdpTransport:
                 f"{self._address}: {error}", remedy="check the address and the network"
             ) from error
         return f"{self._address}: there is a way to it; over UDP nothing says whether it listens"
+
+    def concerns(self) -> list[Concern]:
+        """Return what UDP cannot promise."""
+        return [
+            Concern(
+                "nothing tells whether a receiver listens, and datagrams are lost unnoticed",
+                "use tcp://, tls:// or relp:// where the receiver has it",
+            )
+        ]
 
     async def close(self) -> None:
         """Let go of the socket."""

@@ -24,6 +24,7 @@ from forwarder.sources.bitbucket_audit.window import FIRST_WIDTH, Plan, Window, 
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
+_NEWEST: Final = 200
 _WEEK: Final = 7 * 86_400_000
 
 
@@ -50,7 +51,7 @@ class AuditLog:
     ) -> None:
         self.questions: tuple[str | None, ...] = (None,)
         self._client = client
-        self._selection = selection
+        self.selection = selection
         self._namespace = namespace
         self._page_size = page_size
         self._width = FIRST_WIDTH
@@ -103,7 +104,27 @@ class AuditLog:
             TransientError, AccessError: as `read`.
         """
         await self._newest(Window(start, end))
-        return self._selection.licensed
+        return self.selection.licensed
+
+    async def categories(self, selection: Selection) -> list[str]:
+        """Return the categories of the newest rows that `selection` asks for, each once.
+
+        Raises:
+            TransientError, AccessError: as `read`.
+        """
+        mine, self.selection = self.selection, selection
+        try:
+            found: dict[str, None] = {}
+            for affected in self.questions:
+                window = Window(instants.EARLIEST, instants.LATEST)
+                answer, _ = await self._ask(window, affected, cursor=None, limit=_NEWEST)
+                records = (wire.record(raw, namespace="") for raw in answer.entities)
+                names = (each.category for each in records if isinstance(each, Record))
+                wanted = selection.categories
+                found |= dict.fromkeys(name for name in names if not wanted or name in wanted)
+            return list(found)
+        finally:
+            self.selection = mine
 
     async def readable(self, affected: str, ms: int) -> bool:
         """Ask for one row of a value of `affectedObject`; return whether we may.
@@ -173,7 +194,7 @@ class AuditLog:
             stretch.size += len(record.original)
             ms = instants.millis(record.occurred_at)
             newest, oldest = max(newest, ms), min(oldest, ms)
-            if stretch.window.holds(ms) and self._selection.wants(record, user=self._client.user):
+            if stretch.window.holds(ms) and self.selection.wants(record, user=self._client.user):
                 newest_first.append(record)
         return newest, oldest
 
@@ -209,14 +230,14 @@ class AuditLog:
                 "from": instants.written(window.start),
                 "to": instants.written(window.end),
                 "limit": str(limit),
-                **self._selection.params(),
+                **self.selection.params(),
                 **({"affectedObject": affected} if affected else {}),
                 **({"pageCursor": cursor} if cursor else {}),
             }
             try:
                 return await self._client.events(params), limit
             except FiltersRefusedError as error:
-                self._selection = replace(self._selection, licensed=False)
+                self.selection = replace(self.selection, licensed=False)
                 log.warning("filters.refused", reason=str(error), then="filtering here")
             except LimitRefusedError as error:
                 self._page_size = limit = max(limit // 2, 1)

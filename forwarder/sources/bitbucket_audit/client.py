@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Generator, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -10,7 +11,7 @@ import anyio
 import httpx
 
 from forwarder.errors import AccessError, ForwarderError, TransientError
-from forwarder.http import failure, translated
+from forwarder.http import diagnosed, failure, translated
 from forwarder.secret import Secret
 from forwarder.sources.bitbucket_audit import wire
 from forwarder.sources.bitbucket_audit.clock import ServerClock
@@ -73,12 +74,25 @@ class Client:
     every good answer.
     """
 
-    def __init__(self, http: httpx.AsyncClient, clock: ServerClock, *, timeout: float) -> None:
+    def __init__(
+        self,
+        http: httpx.AsyncClient,
+        clock: ServerClock,
+        *,
+        timeout: float,
+        proxy: str | None = None,
+    ) -> None:
         self.user: str | None = None
         self.clock = clock
         self._http = http
-        self._where = f"Bitbucket at {str(http.base_url).rstrip('/')}"
+        self.url = str(http.base_url).rstrip("/")
+        self._where = f"Bitbucket at {self.url}"
+        self._proxy = proxy
         self._patience = timeout * _PATIENCE
+
+    def diagnosed(self) -> AbstractAsyncContextManager[None]:
+        """Raise what fails inside with what a further look tells; for probes."""
+        return diagnosed(self.url, where=self._where, proxy=self._proxy)
 
     async def events(self, params: Params) -> Answer:
         """Return one page of the audit log.
@@ -211,12 +225,46 @@ class Client:
             )
         if status in (401, 403):
             return AccessError(
-                f"{self._where}: HTTP {status}: {said}",
-                remedy="check the credential; reading the audit log takes a global "
-                "administrator, or with projects or repositories an administrator of all of "
-                "them; after many failed log-ins answer Bitbucket's CAPTCHA in a browser",
+                f"{self._where}: HTTP {status}: {said}", remedy=_refused(response, body)
             )
         return failure(response, where=self._where, detail=said)
+
+    async def is_bitbucket(self, url: str) -> bool:
+        """Return whether a Bitbucket says there how it is; no credential is sent.
+
+        Raises:
+            TransientError: nobody answers.
+        """
+        async with translated(self._where):
+            response = await self._http.get(f"{url}/status", auth=None)
+        try:
+            return response.status_code in (200, 503) and "state" in response.json()
+        except (ValueError, TypeError):
+            return False
+
+
+def _refused(response: httpx.Response, body: bytearray) -> str:
+    """Return what to do about a 401 or 403: whose fault it is stands in the exception's name."""
+    rights = (
+        "reading the audit log takes a global administrator, or with projects or repositories an "
+        "administrator of all of them"
+    )
+    # https://developer.atlassian.com/server/bitbucket/reference/ "Authentication"
+    denied = response.headers.get("X-Authentication-Denied-Reason", "")
+    if b"CaptchaRequired" in body or "CAPTCHA" in denied:
+        return "log in to Bitbucket once in a browser as this account, and answer its CAPTCHA"
+    if b"AuthenticationException" in body:
+        return (
+            "the credential is not accepted: it may be mistyped, expired or revoked; set token to "
+            "a valid HTTP access token, or username and password. After many failed log-ins answer "
+            "Bitbucket's CAPTCHA in a browser"
+        )
+    if b"AuthorisationException" in body:
+        return f"give the account the right: {rights}"
+    return (
+        f"check the credential; {rights}; after many failed log-ins answer Bitbucket's CAPTCHA in "
+        "a browser"
+    )
 
 
 def _said(body: bytearray) -> str:

@@ -130,7 +130,7 @@ class BitbucketOptions(SourceOptions):
             auth=Credential(secret, username=self.username),
             transport=transport,
         ) as opened:
-            client = Client(opened, clock or ServerClock(), timeout=self.timeout)
+            client = Client(opened, clock or ServerClock(), timeout=self.timeout, proxy=self.proxy)
             client.user = self.username
             enrichment = Enrichment(client, url=self.url) if self.enrich else None
             yield Connection(client, self.identity or name, enrichment)

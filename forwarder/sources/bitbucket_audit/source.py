@@ -9,8 +9,8 @@ from typing import Literal
 import structlog
 
 from forwarder.errors import AccessError
-from forwarder.model import Checkpoint, Page, Record, Unreadable
-from forwarder.sources.bitbucket_audit import instants
+from forwarder.model import Checkpoint, Concern, Page, Record, Unreadable
+from forwarder.sources.bitbucket_audit import instants, probing
 from forwarder.sources.bitbucket_audit.audit_log import AuditLog, Stretch
 from forwarder.sources.bitbucket_audit.client import Client
 from forwarder.sources.bitbucket_audit.clock import JITTER
@@ -166,11 +166,12 @@ class BitbucketAudit:
 
         Writes one row into the audit log for each question that a poll takes.
         """
-        self._version = ""
         self._watch.expire()
-        await self._prepare()
-        past, reached = self._client.clock.now()
-        filtered = await self._log.filtered(past - self._rereads.window, reached)
+        async with self._client.diagnosed():
+            self._version = await probing.version(self._client)
+            await self._prepare()
+            past, reached = self._client.clock.now()
+            filtered = await self._log.filtered(past - self._rereads.window, reached)
         ahead = self._client.clock.ahead()
         found = [
             f"Bitbucket {self._version}"
@@ -184,6 +185,18 @@ class BitbucketAudit:
             *(f"{name} is not found, {then}" for name, then in self._watch.missing.items()),
         ]
         return "; ".join(found)
+
+    async def concerns(self) -> list[Concern]:
+        """Return what keeps events from us, or soon may; writes a few rows into the audit log."""
+        found = await probing.concerns(self._client, self._log.selection, self._log.categories)
+        found += [
+            Concern(
+                f"{name} is not found, {then}",
+                "if it was renamed or moved, write its new name into projects or repositories",
+            )
+            for name, then in self._watch.missing.items()
+        ]
+        return found
 
     async def _prepare(self, ids: Mapping[str, str] | None = None) -> None:
         """Learn the server's time and our own name, and each hour the ids of what is to be read.
