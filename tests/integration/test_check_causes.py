@@ -402,7 +402,7 @@ async def state_folder_is_a_file(world: World) -> None:
     world.store = f"{world.folder}/state/forwarder.db"
 
 
-@row("store", "fails", 74, "another program's database", "a file of its own")
+@row("store", "fails", 74, "another program's database", "a store of its own")
 async def store_of_another_program(world: World) -> None:
     with sqlite3.connect(world.folder / "forwarder.db") as database:
         database.execute("create table bookmarks (a integer)")
