@@ -1,6 +1,5 @@
 """Fills the outbox: source -> normalizer -> outbox."""
 
-from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -9,6 +8,7 @@ import structlog
 from forwarder.interfaces import Normalizer, Outbox, Source
 from forwarder.model import Event, Page, Unreadable
 from forwarder.options import SourceOptions
+from forwarder.pipeline.ahead import ahead
 from forwarder.pipeline.pressure import Pressure
 from forwarder.pipeline.progress import Progress, outcome
 from forwarder.pipeline.stop import Stop
@@ -108,7 +108,8 @@ class Poller:
     async def poll_once(self) -> Polled:
         """Read what came after the checkpoint, store it page by page, and return what was done.
 
-        What was stored before an error stays stored, with its checkpoint.
+        The next page is read while the last is stored. What was stored before an error stays
+        stored, with its checkpoint.
 
         Raises:
             TransientError, AccessError: from the source.
@@ -120,7 +121,7 @@ class Poller:
         if self._pressure:
             await self._pressure.admit()
         after = await self._outbox.checkpoint(self.name)
-        async with aclosing(self._source.poll(after)) as pages:
+        async with ahead(self._source.poll(after)) as pages:
             async for page in pages:
                 if self._pressure:
                     await self._pressure.admit()
