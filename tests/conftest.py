@@ -1,5 +1,6 @@
 """What holds for every test."""
 
+import os
 from collections.abc import Iterator
 
 import hypothesis
@@ -8,13 +9,20 @@ import structlog
 
 from tests.receivers.postgres import Postgres, postgres
 
+# No test speaks with anything but loopback, so none needs the system's 140 CAs: to read them
+# takes longer than most tests.
+os.environ |= {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
+
 # The same examples in every run, and none refused for the time it takes on a busy machine.
-hypothesis.settings.register_profile(
-    "steady",
+# "deep" is what `make soak` draws, "brief" what other interpreters get.
+_STEADY = hypothesis.settings(
     deadline=None,
     derandomize=True,
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
+hypothesis.settings.register_profile("steady", _STEADY, max_examples=50)
+hypothesis.settings.register_profile("brief", _STEADY, max_examples=10)
+hypothesis.settings.register_profile("deep", _STEADY, max_examples=2000, derandomize=False)
 hypothesis.settings.load_profile("steady")
 
 

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 
 from forwarder.formats import FORMATS
 from forwarder.interfaces import Format
@@ -12,8 +12,6 @@ from forwarder.model import Event
 from tests.fakes.events import event, hostile_events
 from tests.fakes.kinds import every_event
 from tests.fakes.simulated import simulated
-
-hostile = settings(deadline=None, derandomize=True, max_examples=60)
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,6 @@ class Encoded:
             yield name, line_format, line_format.encode(self.drawn)
 
 
-@hostile
 @given(drawn=hostile_events())
 @example(drawn=event())
 def test_an_event_is_one_line_of_utf8_whatever_it_says(drawn: Event):
@@ -37,7 +34,6 @@ def test_an_event_is_one_line_of_utf8_whatever_it_says(drawn: Event):
         line.decode("utf-8")
 
 
-@hostile
 @given(drawn=hostile_events())
 def test_what_calls_itself_json_is_one_json_value(drawn: Event):
     for name, line_format, line in Encoded(drawn):
@@ -47,7 +43,6 @@ def test_what_calls_itself_json_is_one_json_value(drawn: Event):
             assert line_format.media_type == "text/plain", name
 
 
-@hostile
 @given(drawn=hostile_events())
 def test_the_same_event_gives_the_same_bytes(drawn: Event):
     for name, line_format, line in Encoded(drawn):

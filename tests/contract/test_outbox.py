@@ -10,7 +10,7 @@ import anyio
 import anyio.lowlevel
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from sqlalchemy import NullPool, create_engine
 
 from forwarder.errors import Reason
@@ -787,7 +787,6 @@ async def test_the_size_grows_with_what_is_stored(outbox: Outbox) -> None:
 def test_whatever_an_event_holds_comes_back_and_is_buried_unchanged(
     kind: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    @settings(deadline=None, derandomize=True, max_examples=30)
     @given(hostile_events())
     def holds(hostile: Event) -> None:
         anyio.run(_round_trip, kind, tmp_path_factory.mktemp("hostile"), hostile)

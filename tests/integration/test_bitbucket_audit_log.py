@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from forwarder.errors import AccessError
@@ -605,7 +605,6 @@ async def test_a_line_that_was_kept_can_be_read_again_by_itself(tmp_path: Path) 
 chunks = st.lists(st.sampled_from([b"a", b"bb\n", b"\n", b"ccc", b"dd\nee\n"]), max_size=20)
 
 
-@settings(deadline=None, derandomize=True)
 @given(chunks=chunks, numbered=st.integers(0, 20))
 def test_lines_are_the_same_however_the_file_grew(chunks: list[bytes], numbered: int) -> None:
     import io

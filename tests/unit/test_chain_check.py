@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from forwarder.chain import Check
@@ -10,7 +10,6 @@ from forwarder.formats.json import VERSION, JsonFormat
 from forwarder.model import Event, Link
 from tests.fakes.events import event, events, linked
 
-property_of = settings(deadline=None, derandomize=True)
 LINES = [JsonFormat().encode(each) for each in linked(events(9))]
 HEAD = linked(events(9))[-1].chain
 SPACES = b" \t\r\n"
@@ -39,7 +38,6 @@ def test_several_sources_are_followed_side_by_side():
     assert problem == "1 event (4) is missing before it, after a:8"
 
 
-@property_of
 @given(st.integers(0, 8), st.data())
 def test_any_changed_byte_shows(which: int, data: st.DataObject):
     line = bytearray(LINES[which])
@@ -48,13 +46,11 @@ def test_any_changed_byte_shows(which: int, data: st.DataObject):
     assert problems([*LINES[:which], bytes(line), *LINES[which + 1 :]], bitbucket=HEAD)
 
 
-@property_of
 @given(st.lists(st.sampled_from(LINES), max_size=12).filter(lambda lines: lines != LINES))
 def test_any_other_choice_or_order_of_the_lines_shows(lines: list[bytes]):
     assert problems(lines, bitbucket=HEAD) or lines == LINES[-len(lines) :]
 
 
-@property_of
 @given(st.integers(0, 8), st.text(max_size=5))
 def test_a_line_with_a_digest_made_anew_shows_at_the_next(which: int, action: str):
     changed = events(9)

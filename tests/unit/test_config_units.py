@@ -5,13 +5,11 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from forwarder.options import parse_duration, parse_size
 from forwarder.secret import Secret
-
-plain = settings(deadline=None, derandomize=True)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +50,6 @@ def test_what_is_no_size_is_refused_with_examples(wrong: object):
         parse_size(wrong)
 
 
-@plain
 @given(st.text())
 def test_any_text_is_a_duration_or_refused(text: str):
     with suppress(ValueError):
@@ -60,13 +57,11 @@ def test_any_text_is_a_duration_or_refused(text: str):
         assert re.search(r"\d", text)
 
 
-@plain
 @given(st.integers(0, 10**5), st.integers(0, 59), st.integers(0, 59))
 def test_parts_of_a_duration_add_up(hours: int, minutes: int, seconds: int):
     assert parse_duration(f"{hours}h{minutes}m{seconds}s") == hours * 3600 + minutes * 60 + seconds
 
 
-@plain
 @given(st.from_regex(r"\d{1,400}(\.\d+)?(ms|s|m|h|d|w)", fullmatch=True))
 def test_any_duration_is_one_that_dates_can_take(text: str):
     with suppress(ValueError):

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from forwarder.model import AffectedObject, Attribute, EventFilter
@@ -10,24 +10,20 @@ from forwarder.selection import matcher
 from forwarder.store.times import milliseconds, moment
 from tests.fakes.events import event, hostile_events
 
-pure = settings(deadline=None, derandomize=True)
 moments = st.datetimes(timezones=st.just(UTC))
 
 
-@pure
 @given(moments)
 def test_milliseconds_round_down_and_come_back(at: datetime) -> None:
     back = moment(milliseconds(at))
     assert timedelta(0) <= at - back < timedelta(milliseconds=1)
 
 
-@pure
 @given(moments, moments)
 def test_milliseconds_keep_the_order(one: datetime, other: datetime) -> None:
     assert one > other or milliseconds(one) <= milliseconds(other)
 
 
-@pure
 @given(hostile_events())
 def test_an_empty_filter_takes_everything(hostile: object) -> None:
     assert matcher(EventFilter())(hostile)  # type: ignore[arg-type]

@@ -3,23 +3,19 @@ from datetime import UTC, datetime
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from jsonschema import Draft202012Validator, FormatChecker
 
 from forwarder.formats.json import VERSION, JsonFormat, schema
 from forwarder.model import Event
 from tests.fakes.events import event, hostile_events
 
-hostile = settings(deadline=None, derandomize=True)
 
-
-@hostile
 @given(drawn=hostile_events())
 def test_the_original_is_spliced_in_byte_for_byte(drawn):
     assert JsonFormat().encode(drawn).endswith(b'"original":' + bytes(drawn.original) + b"}")
 
 
-@hostile
 @given(drawn=hostile_events())
 def test_nothing_that_the_event_says_is_lost(drawn):
     read = msgspec.json.decode(JsonFormat().encode(drawn), type=Event)
@@ -66,7 +62,6 @@ def validator() -> Draft202012Validator:
     return Draft202012Validator(schema(), format_checker=FormatChecker())
 
 
-@hostile
 @given(drawn=hostile_events())
 def test_every_line_is_valid_by_the_published_schema(drawn):
     written = json.loads(JsonFormat().encode(drawn))

@@ -4,7 +4,7 @@ import re
 import string
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from forwarder.model import AffectedObject, Attribute, Change
@@ -15,7 +15,6 @@ from tests.fakes.records import record
 USER = "bitbucket.service.user.audit.action."
 TOKENS = "bitbucket.access.tokens.audit.action."
 REPOSITORY = "bitbucket.service.repository.audit.action."
-pure = settings(deadline=None, derandomize=True)
 
 # How each might be worded: only the first text is public, all others are ours.
 SOTERIS = [
@@ -84,7 +83,6 @@ def test_every_documented_event_is_recognised_in_several_wordings(kind, text):
     assert kind_of(text) == kind
 
 
-@pure
 @given(
     wording=st.sampled_from(WORDED),
     upper=st.booleans(),
@@ -97,7 +95,6 @@ def test_case_spaces_and_punctuation_say_nothing(wording, upper, between, around
     assert kind_of(text) == kind
 
 
-@pure
 @given(
     wording=st.sampled_from(WORDED),
     prefix=st.sampled_from(["com.example.audit.action.", "a.b.action.", "x.y.audit.action."]),

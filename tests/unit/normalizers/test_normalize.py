@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from forwarder.model import Event, Record
@@ -61,7 +61,6 @@ def test_bitbuckets_own_actions_are_named_after_their_text(action, kind):
     assert (event.kind, event.severity) == (kind, "info")
 
 
-@settings(deadline=None, derandomize=True)
 @given(category=st.one_of(st.just(SOTERI), hostile_text()), action=hostile_text())
 def test_every_record_becomes_an_event_with_a_plain_short_kind(category, action):
     event = normalize(record(category=category, action=action), source="bitbucket")

@@ -5,7 +5,7 @@ import re
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -14,8 +14,6 @@ from forwarder.redaction import Redactor, digest, field, mask
 from forwarder.redaction.credentials import SHAPES, WORDS
 from tests.fakes.events import event, hostile_events, hostile_text, linked
 from tests.fakes.secrets import INNOCENT, SECRETS
-
-pure = settings(deadline=None, derandomize=True)
 
 
 def with_original(given_event: Event, **record: object) -> Event:
@@ -128,7 +126,6 @@ def test_what_looks_like_the_beginning_of_a_credential_hides_none_that_follows()
     assert Redactor().all(given_events) == CLOSELY.all(given_events)
 
 
-@pure
 @given(
     st.lists(st.tuples(hostile_text(), st.sampled_from(list(SECRETS)), hostile_text()), max_size=4)
 )
@@ -254,7 +251,6 @@ def test_a_record_that_cannot_be_read_is_redacted_too(name):
         assert json.dumps(secret)[1:-1].encode() not in redacted
 
 
-@pure
 @given(given_event=hostile_events(), needle=hostile_text())
 def test_whatever_is_redacted_is_still_an_event_with_one_line_of_json(given_event, needle):
     given_event = replace(given_event, actor=Actor(name=needle))
@@ -268,7 +264,6 @@ def test_whatever_is_redacted_is_still_an_event_with_one_line_of_json(given_even
     assert redacted.event_id == given_event.event_id
 
 
-@pure
 @given(hostile_events(), st.sampled_from(list(SECRETS)))
 def test_no_credential_is_left_in_a_hostile_event(given_event, name):
     secret, text = SECRETS[name]

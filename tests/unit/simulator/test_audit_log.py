@@ -1,6 +1,6 @@
 """The audit log: order, bounds, cursor, filters, and what shows up late or goes away."""
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from forwarder.simulator.generator import encoded
@@ -142,7 +142,6 @@ def test_what_is_no_json_is_kept_and_served_as_it_is():
 rows = st.lists(st.tuples(st.integers(0, 8), st.sampled_from(CATEGORIES)), max_size=30)
 
 
-@settings(deadline=None, derandomize=True)
 @given(
     rows=rows,
     low=st.none() | st.integers(0, 8),
@@ -174,7 +173,6 @@ def test_walking_by_cursor_gives_every_matching_row_once_in_order(rows, low, hig
     assert walked == expected
 
 
-@settings(deadline=None, derandomize=True)
 @given(
     rows=rows,
     offset=st.integers(0, 10),

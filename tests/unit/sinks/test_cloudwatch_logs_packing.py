@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from forwarder.sinks.cloudwatch_logs.packing import (
@@ -33,21 +33,18 @@ def entries_of(drawn: list[tuple[int, int]]) -> list[Entry]:
 some_entries = st.lists(st.tuples(gaps, sizes), max_size=60).map(entries_of)
 
 
-@settings(deadline=None, derandomize=True)
 @given(some_entries)
 def test_every_entry_is_in_exactly_one_put(entries):
     put = [entry for each in pack(entries) for entry in each]
     assert sorted(entry.event_id for entry in put) == sorted(entry.event_id for entry in entries)
 
 
-@settings(deadline=None, derandomize=True)
 @given(some_entries)
 def test_puts_follow_each_other_in_time_and_equals_stay_as_they_came(entries):
     put = [entry for each in pack(entries) for entry in each]
     assert put == sorted(entries, key=lambda entry: entry.timestamp)
 
 
-@settings(deadline=None, derandomize=True)
 @given(some_entries)
 def test_no_put_breaks_a_limit(entries):
     for put in pack(entries):
@@ -56,7 +53,6 @@ def test_no_put_breaks_a_limit(entries):
         assert put[-1].timestamp - put[0].timestamp < 24 * HOUR
 
 
-@settings(deadline=None, derandomize=True)
 @given(some_entries)
 def test_no_two_neighbouring_puts_would_have_gone_as_one(entries):
     puts = list(pack(entries))
@@ -65,7 +61,6 @@ def test_no_two_neighbouring_puts_would_have_gone_as_one(entries):
         assert size > 1_048_576 or second[0].timestamp - first[0].timestamp >= MAX_SPAN
 
 
-@settings(deadline=None, derandomize=True, max_examples=30)
 @given(st.lists(st.tuples(gaps, st.text(min_size=1, max_size=30)), min_size=1, max_size=30))
 def test_a_strict_check_of_awss_limits_takes_every_put(drawn):
     entries = [
@@ -99,7 +94,6 @@ def test_nothing_makes_no_put():
 times = st.lists(st.integers(NOW - 20 * DAY, NOW + 4 * HOUR), max_size=50).map(sorted)
 
 
-@settings(deadline=None, derandomize=True)
 @given(times, st.sampled_from([None, 1, 3, 5, 7, 14, 30]))
 def test_the_rejected_indexes_name_what_aws_means(ordered, retention):
     info = rejected_info(ordered, now=NOW, retention_days=retention)
@@ -115,7 +109,6 @@ def test_the_rejected_indexes_name_what_aws_means(ordered, retention):
             assert index not in reasons
 
 
-@settings(deadline=None, derandomize=True)
 @given(
     st.dictionaries(
         st.sampled_from(
@@ -155,7 +148,6 @@ def test_ends_are_exclusive_and_the_start_is_inclusive(info, expected):
     assert rejected(info, 3) == expected
 
 
-@settings(deadline=None, derandomize=True)
 @given(st.integers(0, 253_402_300_799_999))
 def test_a_time_is_exact_to_the_millisecond(at):
     assert milliseconds(datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=at)) == at

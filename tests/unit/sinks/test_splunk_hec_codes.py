@@ -1,7 +1,7 @@
 import httpx
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from forwarder.errors import AccessError, ForwarderError, TransientError
@@ -15,8 +15,6 @@ from forwarder.sinks.splunk_hec.codes import (
     verdict,
 )
 from tests.receivers.hec import TEXTS
-
-PROVEN = settings(deadline=None, derandomize=True)
 
 
 def judged(
@@ -146,7 +144,6 @@ def test_a_redirect_holds_everything_and_is_not_followed():
     assert "https://login.example.com" in str(error)
 
 
-@PROVEN
 @given(
     st.integers(100, 599),
     st.one_of(

@@ -1,14 +1,12 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from forwarder.model import Rejection
 from forwarder.sinks.splunk_hec.progress import Ack, Fate, Progress
 from tests.fakes.events import event, events
-
-PROVEN = settings(deadline=None, derandomize=True)
 
 
 def fates() -> st.SearchStrategy[list]:
@@ -43,7 +41,6 @@ def to_send(progress: Progress) -> dict[int, bool]:
     return found
 
 
-@PROVEN
 @given(fates())
 def test_a_restart_forgets_nothing_of_the_same_batch(of_each):
     before, after = noted(of_each), restarted(noted(of_each))
@@ -53,7 +50,6 @@ def test_a_restart_forgets_nothing_of_the_same_batch(of_each):
     assert to_send(after) == to_send(before)
 
 
-@PROVEN
 @given(fates(), st.integers(1, 5))
 def test_a_longer_batch_adds_what_was_never_sent(of_each, more):
     before, after = noted(of_each), restarted(noted(of_each))
@@ -62,7 +58,6 @@ def test_a_longer_batch_adds_what_was_never_sent(of_each, more):
     assert to_send(after) == {**to_send(before), **added}
 
 
-@PROVEN
 @given(fates(), st.data())
 def test_a_shorter_batch_skips_only_what_is_known_to_be_there(of_each, data):
     length = data.draw(st.integers(1, len(of_each)))
@@ -72,7 +67,6 @@ def test_a_shorter_batch_skips_only_what_is_known_to_be_there(of_each, data):
     assert all(of_each[place] not in (Fate.UNSENT, Fate.AGAIN) for place in skipped)
 
 
-@PROVEN
 @given(fates())
 def test_another_batch_is_sent_whole_and_as_new(of_each):
     after = restarted(noted(of_each))
@@ -81,7 +75,6 @@ def test_another_batch_is_sent_whole_and_as_new(of_each):
     assert to_send(after) == dict.fromkeys(range(6), False)
 
 
-@PROVEN
 @given(fates())
 def test_what_expires_is_sent_again_as_doubtful_and_nothing_else_is(of_each):
     progress = noted(of_each)

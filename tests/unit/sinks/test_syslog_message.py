@@ -4,7 +4,7 @@ import re
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from forwarder.model import Event
@@ -56,7 +56,6 @@ def read_back(text: str) -> str:
     return without_controls(text.encode("utf-8", "replace")).decode()
 
 
-@settings(deadline=None, derandomize=True, max_examples=100)
 @given(hostile_events, hostile_text, hostile_text)
 def test_no_text_of_an_event_breaks_the_header_of_rfc5424(one: Event, app_name, hostname):
     header = rfc5424(app_name=app_name, hostname=hostname)(one)
@@ -74,7 +73,6 @@ def test_no_text_of_an_event_breaks_the_header_of_rfc5424(one: Event, app_name, 
     }
 
 
-@settings(deadline=None, derandomize=True, max_examples=100)
 @given(hostile_events, hostile_text, hostile_text)
 def test_no_text_of_an_event_breaks_the_header_of_rfc3164(one: Event, app_name, hostname):
     header = rfc3164(app_name=app_name, hostname=hostname)(one)

@@ -1,7 +1,7 @@
 """RELP's frames against a parser that knows nothing of ours."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from forwarder.sinks.syslog.relp_frame import (
@@ -14,21 +14,18 @@ from forwarder.sinks.syslog.relp_frame import (
 )
 from tests.receivers.relp import frame, parse_relp
 
-held = settings(deadline=None, derandomize=True)
 numbers = st.integers(0, 999_999_999)
 words = st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", min_size=1, max_size=32)
 data = st.one_of(st.binary(max_size=300), st.sampled_from([b"\n", b" ", b"\n\n1 rsp 0\n", b"0"]))
 frames = st.lists(st.tuples(numbers, words, data), max_size=8)
 
 
-@held
 @given(frames)
 def test_what_is_encoded_is_the_grammar_s(sent):
     stream = b"".join(encode(txnr, word.encode(), said) for txnr, word, said in sent)
     assert list(parse_relp(stream)) == sent
 
 
-@held
 @given(frames, st.lists(st.integers(1, 40), min_size=1))
 def test_frames_are_read_whole_however_they_are_cut(sent, sizes):
     stream = b"".join(frame(txnr, word.encode(), said) for txnr, word, said in sent)
@@ -42,7 +39,6 @@ def test_frames_are_read_whole_however_they_are_cut(sent, sizes):
     assert got == [(txnr, word.encode(), said) for txnr, word, said in sent]
 
 
-@held
 @given(frames, st.binary(min_size=1, max_size=40))
 def test_garbage_is_refused_or_waited_on_and_never_changes_what_came_before(sent, garbage):
     stream = b"".join(frame(txnr, word.encode(), said) for txnr, word, said in sent)

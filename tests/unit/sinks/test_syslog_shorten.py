@@ -4,7 +4,7 @@ import json
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from forwarder.formats import FORMATS
@@ -64,7 +64,6 @@ def test_where_not_even_that_fits_there_is_nothing():
     assert shorten(b"abc", event=event(), media_type="text/plain", room=10) is None
 
 
-@settings(deadline=None, derandomize=True, max_examples=100)
 @given(json_values, st.integers(min_value=200, max_value=2000))
 def test_any_json_becomes_valid_json_that_fits(value, room):
     one = event()
@@ -95,7 +94,6 @@ def test_json_that_nobody_reads_is_still_marked(body):
     assert json.loads(shorter)["event_id"] == one.event_id
 
 
-@settings(deadline=None, derandomize=True, max_examples=100)
 @given(st.text(min_size=400), st.integers(min_value=120, max_value=300))
 def test_text_is_cut_between_two_characters_and_marked(text, room):
     one = event()

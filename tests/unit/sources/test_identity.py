@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from forwarder.model import Actor, AffectedObject, Attribute, Change, Record
@@ -63,7 +63,6 @@ def test_a_time_before_1970_or_in_the_year_9999_has_an_id_of_the_same_form() -> 
         assert set(event_id) <= set("0123456789abcdef")
 
 
-@settings(deadline=None, derandomize=True)
 @given(attributes=attributes, order=st.randoms(use_true_random=False))
 def test_the_order_of_extra_attributes_does_not_matter(attributes: Any, order: Any) -> None:
     shuffled = list(attributes)
@@ -99,7 +98,6 @@ def test_an_empty_origin_is_as_good_as_none_and_so_are_empty_lists() -> None:
     )
 
 
-@settings(deadline=None, derandomize=True)
 @given(attributes=attributes, change=st.builds(Change, key=texts, from_=texts, to=texts))
 def test_what_is_empty_is_as_good_as_what_is_absent(attributes: Any, change: Change) -> None:
     def filled(part: Any) -> Any:
@@ -118,7 +116,6 @@ def test_what_is_empty_is_as_good_as_what_is_absent(attributes: Any, change: Cha
 ids = st.lists(st.sampled_from(["a" * 32, "b" * 32, "c" * 32]), max_size=12)
 
 
-@settings(deadline=None, derandomize=True)
 @given(ids=ids)
 def test_twins_are_told_apart_and_a_second_reading_adds_none(ids: list[str]) -> None:
     first = [record.event_id for record in identity.number(map(make_record, ids))]
@@ -126,7 +123,6 @@ def test_twins_are_told_apart_and_a_second_reading_adds_none(ids: list[str]) -> 
     assert [record.event_id for record in identity.number(map(make_record, ids))] == first
 
 
-@settings(deadline=None, derandomize=True)
 @given(ids=ids, late=st.sampled_from(["a" * 32, "b" * 32, "d" * 32]), place=st.integers(0, 12))
 def test_a_twin_that_shows_up_late_adds_one_id_wherever_it_stands(
     ids: list[str], late: str, place: int

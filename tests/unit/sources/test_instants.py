@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from forwarder.sources.bitbucket_audit import instants
@@ -39,7 +39,6 @@ def test_what_is_no_instant_is_refused(text: str) -> None:
         instants.parse(text)
 
 
-@settings(deadline=None, derandomize=True)
 @given(ms=st.integers(instants.EARLIEST, instants.LATEST))
 def test_what_is_written_reads_the_same(ms: int) -> None:
     text = instants.written(ms)
@@ -48,7 +47,6 @@ def test_what_is_written_reads_the_same(ms: int) -> None:
     assert instants.millis(instants.moment(ms)) == ms
 
 
-@settings(deadline=None, derandomize=True)
 @given(at=st.datetimes(timezones=st.just(UTC)))
 def test_a_time_lies_less_than_a_millisecond_after_its_own(at: datetime) -> None:
     assert 0 <= (at - instants.moment(instants.millis(at))).total_seconds() < 0.001

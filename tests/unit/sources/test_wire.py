@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from forwarder.model import Actor, AffectedObject, Attribute, Change, Record, Unreadable
@@ -267,7 +267,6 @@ entities = st.one_of(
 )
 
 
-@settings(deadline=None, derandomize=True, max_examples=200)
 @given(entities=st.lists(entities, max_size=4), indent=st.sampled_from([None, 1]))
 def test_every_entity_comes_out_and_nothing_raises(
     entities: Sequence[Any], indent: int | None
@@ -286,14 +285,12 @@ def test_every_entity_comes_out_and_nothing_raises(
             assert b"\n" not in bytes(found.original)
 
 
-@settings(deadline=None, derandomize=True, max_examples=200)
 @given(body=st.binary(max_size=60))
 def test_bytes_that_are_no_entity_never_raise(body: bytes) -> None:
     found = wire.record(msgspec.Raw(body), namespace="b")
     assert isinstance(found, Record | Unreadable)
 
 
-@settings(deadline=None, derandomize=True)
 @given(
     entities=st.lists(entities.filter(lambda entity: entity is not None), max_size=5),
     spoiler=st.sampled_from([b"NaN", rb'"\ud800"', b'"\x01"', b'{"a":[{"]":NaN}],"b":"}]\\""}']),
