@@ -1,4 +1,4 @@
-"""Kills a process that writes with the file sink, before and after each of its system calls.
+"""Kills a process that writes with the file sink, between all of its system calls.
 
     python -m tests.integration.crashing_file_sink STORY FOLDER
 
@@ -64,13 +64,16 @@ class Ledger:
 
 
 class Reaper:
-    """Ends this process, with SIGKILL, at the call that it is told: each counts twice."""
+    """Ends this process, with SIGKILL, right before the call that it is told.
+
+    Right after a call is right before the next one: nothing of what lasts has changed in between.
+    """
 
     def __init__(self, fatal: int) -> None:
         self.left = fatal
 
     def __call__(self, frame: object, happened: str, called: Any) -> None:
-        if not happened.startswith("c_") or called.__name__ not in CALLS:
+        if happened != "c_call" or called.__name__ not in CALLS:
             return
         owner = getattr(called, "__module__", None) or type(called.__self__).__module__
         if owner in (os.open.__module__, fcntl.__name__, io.open.__module__):

@@ -35,7 +35,7 @@ def play(story: str, folder: Path) -> dict:
 def test_a_kill_at_any_system_call_neither_loses_nor_doubles_an_event(story, folder):
     told = play(story, folder)
     assert told["wrong"] == []
-    assert told["kills"] >= 80  # or the calls are not seen any more
+    assert told["kills"] >= 50  # or the calls are not seen any more
 
 
 @pytest.mark.real

@@ -483,12 +483,12 @@ async def test_a_restart_in_mid_batch_sends_only_what_was_not_sent():
 
 async def test_acks_that_the_indexer_forgot_over_a_restart_are_not_believed():
     hec, memory = Hec(acking=True, slow=True), FakeMemory()
-    async with sink_on(hec, memory, ack=True) as sink:
+    async with sink_on(hec, memory, ack=True, ack_timeout="40s") as sink:
         with anyio.move_on_after(30):
             await sink.send(numbered(1500))
     hec.restart(losing=True)
     hec.slow = False
-    async with sink_on(hec, memory, ack=True) as sink:
+    async with sink_on(hec, memory, ack=True, ack_timeout="40s") as sink:
         await until_taken(sink, numbered(1500))
     assert sorted(hec.ids) == ids(numbered(1500))
     assert len(hec.lost) == 1500
@@ -510,7 +510,10 @@ async def test_an_indexer_that_restarts_in_mid_batch_loses_us_nothing(at):
         return ordinary(*args, **options)
 
     hec._take = take
-    async with sink_on(hec, ack=True) as sink, anyio.create_task_group() as tasks:
+    async with (
+        sink_on(hec, ack=True, ack_timeout="40s") as sink,
+        anyio.create_task_group() as tasks,
+    ):
 
         async def index() -> None:
             while True:
@@ -634,12 +637,12 @@ async def test_the_ack_of_a_request_whose_answer_was_lost_settles_no_other():
     assert set(hec.ids) == set(ids(sent))
 
 
-@pytest.mark.parametrize("seed", range(30, 50))
+@pytest.mark.parametrize("seed", range(30, 40))
 async def test_what_was_settled_is_indexed_whatever_fails_and_restarts(seed):
     """Two events fill a request; the process and the indexer end where it hurts."""
     draw = random.Random(seed)
     hec, memory = Hec(acking=True, slow=True, max_request_bytes=1_100_000), FakeMemory()
-    everything = [of_size(number, 450_000) for number in range(1, 25)]
+    everything = [of_size(number, 450_000) for number in range(1, 19)]
     mishaps = [
         None, None, Fault(lose=True), Fault(take=True, drop=True), Fault(drop=True),
         Fault(code=9), Fault(code=27), Fault(code=24), Fault(take=True, status=504),
