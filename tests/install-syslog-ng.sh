@@ -35,7 +35,7 @@ done
 
 cd "$dest"
 modules=$(dirname "$(find root -name libsyslogformat.so | head -n 1)")
-# shellcheck disable=SC2016  $here is for the script that is written below
+# shellcheck disable=SC2016 # $here is for the script that is written below
 libraries=$(find root -name '*.so*' ! -path "$modules/*" -exec dirname {} + | sort -u |
     sed 's|^|$here/|' | paste -s -d : -)
 cat >"$dest/run.new" <<RUN
