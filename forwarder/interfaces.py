@@ -19,6 +19,7 @@ from forwarder.model import (
     Event,
     EventFilter,
     Lease,
+    Outgoing,
     Page,
     Receipt,
     Record,
@@ -82,8 +83,11 @@ class Format(Protocol):
     media_type: str
     """``application/json`` where `encode` gives one JSON value, else ``text/plain``."""
 
-    def encode(self, event: Event) -> bytes:
-        """Return the event on one line: UTF-8 without CR, LF or NUL."""
+    def encode(self, event: Outgoing) -> bytes:
+        """Return the event on one line: UTF-8 without CR, LF or NUL.
+
+        `event.whole()` has all its fields.
+        """
         ...
 
 

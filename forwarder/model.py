@@ -9,7 +9,7 @@ Times are aware UTC; sizes are bytes; durations are seconds.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -134,6 +134,53 @@ class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     original: msgspec.Raw
     chain: Link | msgspec.UnsetType = msgspec.UNSET
 
+    def whole(self) -> "Event":
+        """Return the event itself: see `Outgoing`."""
+        return self
+
+
+class _Named(msgspec.Struct, frozen=True, gc=False):
+    name: str | None = None
+
+
+class _Keyed(msgspec.Struct, frozen=True, gc=False):
+    key: str | None = None
+
+
+class Stored(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """An event as the outbox holds it: what a framing asks of it, and the bytes of all of it.
+
+    Of its attributes and changes it has the names, which tell redaction where to look.
+    """
+
+    event_id: str
+    source: str
+    kind: str
+    severity: Severity
+    occurred_at: datetime = msgspec.field(name="time")
+    node: str | None = None
+    system: str | None = None
+    attributes: tuple[_Named, ...] = ()
+    changes: tuple[_Keyed, ...] = ()
+    body: bytes = b""
+
+    def whole(self) -> Event:
+        """Return the event with all its fields, decoded anew at each call."""
+        return _event(self.body)
+
+
+_event: Final = msgspec.json.Decoder(Event).decode
+_encode: Final = msgspec.json.Encoder().encode
+
+Outgoing: TypeAlias = Event | Stored
+"""An event on its way to a sink. Decoding all of it costs more than sending what is stored, so
+whoever looks at more than a framing does says `whole()`, and nobody else pays."""
+
+
+def body_of(event: Outgoing) -> bytes:
+    """Return the event as the outbox stores it."""
+    return event.body if isinstance(event, Stored) else _encode(event)
+
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
@@ -179,7 +226,7 @@ class Batch:
     `Replay` that asked for it, or is 0 for dead letters, whose ids `positions` then holds.
     """
 
-    events: tuple[Event, ...]
+    events: tuple[Outgoing, ...]
     positions: tuple[int, ...]
     replay: int | None = None
 

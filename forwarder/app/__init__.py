@@ -9,7 +9,7 @@ import gc
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Final
@@ -19,12 +19,13 @@ import structlog
 from anyio.abc import TaskGroup
 
 from forwarder import __version__
+from forwarder.app.letters import replay_letters
 from forwarder.app.overview import stored_status, with_loops
 from forwarder.app.parts import Part, Parts
 from forwarder.config import Config, format_named
 from forwarder.errors import ForwarderError
 from forwarder.interfaces import Outbox, Reopens
-from forwarder.model import Status
+from forwarder.model import Replayed, Status
 from forwarder.normalizers import CatalogueNormalizer
 from forwarder.pipeline.dispatcher import Dispatcher
 from forwarder.pipeline.history import History
@@ -50,7 +51,7 @@ class Daemon:
 
     def __init__(self, config: Config, outbox: Outbox, janitor: Janitor, parts: Parts) -> None:
         self._config = config
-        self._outbox = outbox
+        self.outbox = outbox
         self._janitor = janitor
         self._parts = parts
         self._history = History(outbox, lambda: stored_status(self._config, outbox))
@@ -98,9 +99,9 @@ class Daemon:
         ]
         for dispatcher in self._parts.dispatchers:
             reason = _because(dispatcher.progress.error)
-            if count := (await self._outbox.backlog(dispatcher.name)).events:
+            if count := (await self.outbox.backlog(dispatcher.name)).events:
                 owed.append(f"sink {dispatcher.name}: {count} events not delivered{reason}")
-            elif await self._outbox.read_replay(dispatcher.name, limit=1, max_bytes=1):
+            elif await self.outbox.read_replay(dispatcher.name, limit=1, max_bytes=1):
                 owed.append(f"sink {dispatcher.name}: not all is sent again{reason}")
         return owed
 
@@ -113,13 +114,23 @@ class Daemon:
         fares = [loop.progress for loop in self._parts.loops]
         return [f"{progress.component} {progress.name}" for progress in fares if progress.stuck]
 
-    def not_ready(self) -> list[str]:
-        """Return the sources whose first poll has not ended."""
-        return [
+    async def not_ready(self) -> list[str]:
+        """Return what is missing: the store's answer, or the end of a source's first poll."""
+        waiting = [
             f"source {poller.name}: no poll has succeeded yet{_because(poller.progress.error)}"
             for poller in self._parts.pollers
             if poller.progress.succeeded_at is None
         ]
+        try:
+            await self.outbox.room()
+        except ForwarderError as error:
+            return [f"the store does not answer{_because(str(error))}", *waiting]
+        return waiting
+
+    async def replay_letters(self, ids: Sequence[int]) -> Replayed:
+        """Try dead letters again; see `letters.replay_letters`."""
+        found = [letter async for letter in self.outbox.dead_letters(ids=ids)]
+        return await replay_letters(self._config, self.outbox, found)
 
     def reopen(self) -> None:
         """Open again what writes to files, because somebody has moved them away (SIGHUP)."""
@@ -130,7 +141,7 @@ class Daemon:
 
     async def status(self) -> Status:
         """Return how everything is: what the store says, and what the loops know beyond it."""
-        stored = await stored_status(self._config, self._outbox)
+        stored = await stored_status(self._config, self.outbox)
         return with_loops(stored, self._parts.loops, self._history)
 
 
@@ -242,7 +253,7 @@ async def _start_server(config: Config, daemon: Daemon, group: TaskGroup) -> Non
     if address := config.server.address:
         from forwarder.server.http import bind, serve
 
-        group.start_soon(serve, daemon, bind(address))
+        group.start_soon(serve, daemon, bind(address), config.server)
 
 
 async def _obey_signals(daemon: Daemon, stop: Stop, group: TaskGroup) -> None:

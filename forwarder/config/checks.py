@@ -12,6 +12,7 @@ from forwarder.config.layers import NAMED, Where, Written
 from forwarder.config.problems import did_you_mean_or_known
 from forwarder.formats import FORMATS
 from forwarder.options import Options, extension, extensions
+from forwarder.server import ServerConfig
 
 _NOBODY: Final = object()
 
@@ -40,6 +41,8 @@ def findings(
             yield from _urls(where, table, seen)
         if where[0] == "sinks":
             yield from _format(where, seen)
+        if where[0] == "server":
+            yield from _server(parts)
         if where[0] == "kinds":
             yield from _kind(where, parts)
         if where[0] == "sources":
@@ -168,6 +171,12 @@ def _format(where: Where, seen: _Seen) -> Iterator[Finding]:
         known = [*FORMATS, *extensions("formats")]
         line = f"unknown format{did_you_mean_or_known(named, known)}"
         yield Finding((*where, "format"), line)
+
+
+def _server(parts: Mapping[Where, Options]) -> Iterator[Finding]:
+    server = parts.get(("server",))
+    if isinstance(server, ServerConfig) and server.risk:
+        yield Finding(("server", "listen"), server.risk, harmless=True)
 
 
 def _kind(where: Where, parts: Mapping[Where, Options]) -> Iterator[Finding]:

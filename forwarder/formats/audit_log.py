@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from forwarder.model import Actor, Event
+from forwarder.model import Actor, Event, Outgoing
 
 _NOBODY: Final = Actor()
 _encoder: Final = msgspec.json.Encoder(order="sorted")
@@ -31,8 +31,9 @@ class AuditLogFormat:
 
     media_type = "application/json"
 
-    def encode(self, event: Event) -> bytes:
+    def encode(self, event: Outgoing) -> bytes:
         """Return the line; `area` and `level` only where the original has them: REST has not."""
+        event = event.whole()
         audit_type = {
             "action": event.action,
             "actionI18nKey": event.action_key,

@@ -20,7 +20,7 @@ from forwarder.formats.gist import (
     succeeded,
 )
 from forwarder.formats.meaning import Area, Meaning, Verb, meaning
-from forwarder.model import Event
+from forwarder.model import Event, Outgoing
 
 VERSION: Final = "9.4.0"
 """Of the schema."""
@@ -76,8 +76,9 @@ class EcsFormat:
 
     media_type = "application/json"
 
-    def encode(self, event: Event) -> bytes:
+    def encode(self, event: Outgoing) -> bytes:
         """Return the document."""
+        event = event.whole()
         what, about = meaning(event.kind), gist(event)
         maker = product(event)
         document: dict[str, Any] = {

@@ -10,7 +10,7 @@ import msgspec
 
 from forwarder.formats.gist import addresses, context_of, detail, gist, host_of, product
 from forwarder.formats.meaning import meaning
-from forwarder.model import Event, Severity
+from forwarder.model import Event, Outgoing, Severity
 
 VERSION: Final = "1"
 """Of the mapping: raised when a key changes its meaning or goes."""
@@ -33,8 +33,9 @@ class LeefFormat:
 
     media_type = "text/plain"
 
-    def encode(self, event: Event) -> bytes:
+    def encode(self, event: Outgoing) -> bytes:
         """Return the line; what the event does not say is left out."""
+        event = event.whole()
         maker = product(event)
         kind = _value(event.kind).replace("|", " ")
         pairs = "\t".join(f"{key}={_value(value)}" for key, value in _attributes(event) if value)

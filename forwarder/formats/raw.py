@@ -1,6 +1,6 @@
 """`raw`: the record as Bitbucket gave it, and nothing else."""
 
-from forwarder.model import Event
+from forwarder.model import Outgoing
 
 
 class RawFormat:
@@ -8,6 +8,6 @@ class RawFormat:
 
     media_type = "application/json"
 
-    def encode(self, event: Event) -> bytes:
+    def encode(self, event: Outgoing) -> bytes:
         """Return the original."""
-        return bytes(event.original)
+        return bytes(event.whole().original)

@@ -19,7 +19,7 @@ from forwarder.formats.gist import (
     succeeded,
 )
 from forwarder.formats.meaning import Area, Meaning, Verb, meaning
-from forwarder.model import Event, Severity
+from forwarder.model import Event, Outgoing, Severity
 
 _SEVERITIES: Final[dict[Severity, str]] = {
     "info": "informational",
@@ -62,8 +62,9 @@ class SplunkCimFormat:
 
     media_type = "application/json"
 
-    def encode(self, event: Event) -> bytes:
+    def encode(self, event: Outgoing) -> bytes:
         """Return the fields; what the event does not say is left out."""
+        event = event.whole()
         what, about = meaning(event.kind), gist(event)
         fields = {
             "time": event.occurred_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),

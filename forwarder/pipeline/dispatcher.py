@@ -149,8 +149,9 @@ class Dispatcher:
         if self._wants is None or batch.replay == 0:
             return await self._deliver(batch)
         pairs = tuple(zip(batch.events, batch.positions, strict=True))
-        wanted = [pair for pair in pairs if self._wants(pair[0])]
-        self._unwanted = tuple(place for event, place in pairs if not self._wants(event))
+        wanted = [pair for pair in pairs if self._wants(pair[0].whole())]
+        places = {place for _, place in wanted}
+        self._unwanted = tuple(place for place in batch.positions if place not in places)
         pause = 0.0
         if wanted:
             events, positions = zip(*wanted, strict=True)
@@ -207,7 +208,7 @@ class Dispatcher:
 
     async def _send(self, batch: Batch) -> Receipt:
         if redact := self._redact:  # here, so that no sink ever sees what it must not tell
-            redacted = tuple(map(redact, batch.events))
+            redacted = redact.all(batch.events)
             EVENTS_REDACTED.labels(self.name).inc(sum(map(is_not, redacted, batch.events)))
             batch = replace(batch, events=redacted)
         try:

@@ -1,40 +1,28 @@
 """The server itself: a starlette application, run by uvicorn inside the daemon's task group."""
 
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
-import msgspec
+import structlog
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from forwarder.errors import ConfigError
-from forwarder.model import Status
+from forwarder.server import ServerConfig, api, letters
+from forwarder.server.access import Guard
+from forwarder.server.api import Daemon
 from forwarder.telemetry import REGISTRY, publish
 
-
-class Daemon(Protocol):
-    """What the server asks the daemon."""
-
-    async def status(self) -> Status:
-        """Return how everything is."""
-        ...
-
-    def stuck(self) -> list[str]:
-        """Return the loops that make no progress and do not wait for a good reason."""
-        ...
-
-    def not_ready(self) -> list[str]:
-        """Return what is still missing before the daemon does its work."""
-        ...
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
 
-def application(daemon: Daemon) -> Starlette:
+def application(daemon: Daemon, config: ServerConfig) -> ASGIApp:
     """Return the ASGI application.
 
     ``/livez`` never asks Bitbucket or a destination: their trouble is no reason for a restart.
@@ -44,22 +32,22 @@ def application(daemon: Daemon) -> Starlette:
         return _verdict(daemon.stuck(), "stuck")
 
     async def readyz(_: Request) -> Response:
-        return _verdict(daemon.not_ready(), "not ready")
+        return _verdict(await daemon.not_ready(), "not ready")
 
     async def metrics(_: Request) -> Response:
         publish(await daemon.status())
         return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
 
-    async def status(_: Request) -> Response:
-        return Response(msgspec.json.encode(await daemon.status()), media_type="application/json")
-
-    routes: list[tuple[str, Callable[[Request], Awaitable[Response]]]] = [
-        ("/livez", livez),
-        ("/readyz", readyz),
-        ("/metrics", metrics),
-        ("/api/status", status),
-    ]
-    return Starlette(routes=[Route(path, answer, methods=["GET"]) for path, answer in routes])
+    app = Starlette(
+        routes=[
+            Route("/livez", livez),
+            Route("/readyz", readyz),
+            Route("/metrics", metrics),
+            *api.routes(daemon),
+            *letters.routes(daemon, config),
+        ]
+    )
+    return Guard(app, config)
 
 
 def _verdict(problems: list[str], word: str) -> Response:
@@ -98,10 +86,19 @@ def bind(address: tuple[str, int]) -> socket.socket:
     return bound
 
 
-async def serve(daemon: Daemon, bound: socket.socket) -> None:
+async def serve(daemon: Daemon, bound: socket.socket, config: ServerConfig) -> None:
     """Answer on `bound` until cancelled."""
+    if config.risk:
+        log.warning("server.unprotected", listen=config.listen, risk=config.risk)
     settings = uvicorn.Config(
-        application(daemon), lifespan="off", log_config=None, access_log=False, ws="none"
+        application(daemon, config),
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        ws="none",
+        server_header=False,
+        # A proxy's word on who asks is only for the log; nothing depends on it.
+        proxy_headers=False,
     )
     with bound:
         await _Server(settings).serve(sockets=[bound])

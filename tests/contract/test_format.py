@@ -9,7 +9,7 @@ from hypothesis import example, given
 from forwarder.formats import FORMATS
 from forwarder.interfaces import Format
 from forwarder.model import Event
-from tests.fakes.events import event, hostile_events
+from tests.fakes.events import event, hostile_events, stored
 from tests.fakes.kinds import every_event
 from tests.fakes.simulated import simulated
 
@@ -44,9 +44,10 @@ def test_what_calls_itself_json_is_one_json_value(drawn: Event):
 
 
 @given(drawn=hostile_events())
-def test_the_same_event_gives_the_same_bytes(drawn: Event):
+def test_the_same_event_gives_the_same_bytes_as_it_was_made_and_as_it_is_stored(drawn: Event):
     for name, line_format, line in Encoded(drawn):
         assert line_format.encode(drawn) == line, name
+        assert line_format.encode(stored(drawn)) == line, name
 
 
 def test_every_kind_and_every_simulated_event_goes_through_every_format():

@@ -117,6 +117,10 @@ async def taken(outbox: Outbox, sink: str, limit: int = 100) -> Batch:
     return batch
 
 
+def whole(batch: Batch) -> list[Event]:
+    return [each.whole() for each in batch.events]
+
+
 async def settle_all(outbox: Outbox, sink: str) -> None:
     while batch := await outbox.read(sink, limit=1000, max_bytes=ROOM):
         await outbox.settle(sink, batch, Receipt())
@@ -137,14 +141,14 @@ async def test_events_come_back_as_they_were_stored_in_the_order_given(outbox: O
     given_events = [event(3), event(1), event(2)]
     assert await outbox.append("bitbucket", given_events, MARK) == 3
     batch = await taken(outbox, "splunk")
-    assert list(batch.events) == linked(given_events)
+    assert whole(batch) == linked(given_events)
     assert list(batch.positions) == sorted(set(batch.positions))
 
 
 async def test_the_original_comes_back_byte_for_byte(outbox: Outbox) -> None:
     original = b'{"b":1 , "a":"\\u00e9\xc3\xa9", "a":1e400,"n":' + b"9" * 400 + b"}"
     await outbox.append("bitbucket", [event(1, original=msgspec.Raw(original))], MARK)
-    assert bytes((await taken(outbox, "splunk")).events[0].original) == original
+    assert bytes(whole(await taken(outbox, "splunk"))[0].original) == original
 
 
 async def test_a_known_event_is_stored_once_and_left_as_it_is(outbox: Outbox) -> None:
@@ -200,7 +204,7 @@ async def test_events_of_before_1970_and_of_the_far_future_are_kept(outbox: Outb
     early = event(1, event_id="f" * 32, occurred_at=datetime(1, 1, 1, tzinfo=UTC))
     late = event(2, occurred_at=datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC))
     await outbox.append("bitbucket", [early, late], MARK)
-    assert list((await taken(outbox, "splunk")).events) == linked([early, late])
+    assert whole(await taken(outbox, "splunk")) == linked([early, late])
     backlog = await outbox.backlog("splunk")
     assert backlog.oldest_at == early.occurred_at
 
@@ -214,7 +218,7 @@ async def test_each_source_has_a_chain_that_goes_on_from_append_to_append(outbox
     await outbox.append("other", theirs[1:], MARK)
     await outbox.append("bitbucket", ours, MARK)
     given_events = [ours[0], theirs[0], ours[1], theirs[1], ours[2]]
-    assert list((await taken(outbox, "splunk")).events) == linked(given_events)
+    assert whole(await taken(outbox, "splunk")) == linked(given_events)
     heads = {name: source.chain for name, source in (await outbox.status()).sources.items()}
     assert heads == {"bitbucket": linked(ours)[-1].chain, "other": linked(theirs)[-1].chain}
 
@@ -246,14 +250,14 @@ async def test_the_chain_goes_on_where_everything_is_forgotten(outbox: Outbox) -
     await settle_all(outbox, "splunk")
     await outbox.prune(stored_before=TODAY + timedelta(days=1), sinks=["splunk"])
     await outbox.append("bitbucket", [event(3)], MARK)
-    assert list((await taken(outbox, "splunk")).events) == linked(events(3))[2:]
+    assert whole(await taken(outbox, "splunk")) == linked(events(3))[2:]
 
 
 async def test_an_event_that_comes_from_another_outbox_gets_a_link_of_this_one(
     outbox: Outbox,
 ) -> None:
     await outbox.append("bitbucket", linked(events(3))[1:], MARK)
-    assert list((await taken(outbox, "splunk")).events) == linked(events(3)[1:])
+    assert whole(await taken(outbox, "splunk")) == linked(events(3)[1:])
 
 
 # -- read
@@ -277,7 +281,7 @@ async def test_an_event_larger_than_a_batch_comes_alone(outbox: Outbox) -> None:
     await outbox.append("bitbucket", [large, event(2)], MARK)
     batch = await outbox.read("splunk", limit=10, max_bytes=1)
     assert batch is not None
-    assert list(batch.events) == linked([large])
+    assert whole(batch) == linked([large])
 
 
 async def test_reading_again_gives_the_same_until_it_is_settled(outbox: Outbox) -> None:
@@ -800,7 +804,7 @@ async def _round_trip(kind: str, folder: Path, hostile: Event) -> None:
         assert await outbox.append(hostile.source, [hostile], MARK) == 1
         batch = await taken(outbox, "splunk")
         (kept,) = linked([hostile])
-        assert batch.events == (kept,)
+        assert whole(batch) == [kept]
         receipt = Receipt((Rejection(hostile.event_id, "malformed", hostile.action),))
         await outbox.settle("splunk", batch, receipt)
         (letter,) = await letters(outbox)

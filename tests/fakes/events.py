@@ -18,7 +18,10 @@ from forwarder.model import (
     Event,
     Link,
     Severity,
+    Stored,
+    body_of,
 )
+from forwarder.store.transactions.events import stored as as_stored
 
 BEGINNING = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
 
@@ -50,6 +53,11 @@ def event(number: int = 1, **changes: object) -> Event:
         "original": _original(number, occurred_at),
     }
     return Event(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def stored(given: Event) -> Stored:
+    """Return the event as the outbox gives it to a sink."""
+    return as_stored(1, body_of(given))
 
 
 def events(count: int, *, first: int = 1) -> list[Event]:

@@ -180,7 +180,7 @@ def test_a_wrong_key_or_value_is_named_with_its_remedy(
         ("FORWARDER_LOG_LEVEL", "unknown variable; did you mean FORWARDER_LOG__LEVEL?"),
         ("FORWARDER_CONFG", "unknown variable; did you mean FORWARDER_CONFIG?"),
         ("FORWARDER_ZZZ", "unknown variable; no value has such a name: unset it"),
-        ("FORWARDER_SERVER_PORT", "unknown variable; did you mean FORWARDER_SERVER__LISTEN?"),
+        ("FORWARDER_SERVER_LISTEN", "unknown variable; did you mean FORWARDER_SERVER__LISTEN?"),
         (
             "FORWARDER_SINKS__SPLUNG__TOKEN",
             (

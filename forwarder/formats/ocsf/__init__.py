@@ -13,7 +13,7 @@ from forwarder.formats.gist import SEVERITIES, gist, product, succeeded
 from forwarder.formats.meaning import meaning
 from forwarder.formats.ocsf.classes import OTHER, Told, classify
 from forwarder.formats.ocsf.objects import actor_of, device_of, endpoint_of
-from forwarder.model import Event, Severity
+from forwarder.model import Event, Outgoing, Severity
 
 VERSION: Final = "1.8.0"
 """Of the schema."""
@@ -42,8 +42,9 @@ class OcsfFormat:
 
     media_type = "application/json"
 
-    def encode(self, event: Event) -> bytes:
+    def encode(self, event: Outgoing) -> bytes:
         """Return the event; what has no place in its class goes to `unmapped`."""
+        event = event.whole()
         told = Told(event, gist(event), meaning(event.kind))
         chosen = classify(told)
         activity = chosen.activities.get(told.what.verb, OTHER)

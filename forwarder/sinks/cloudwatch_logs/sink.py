@@ -10,7 +10,7 @@ from anyio import to_thread
 
 from forwarder.errors import PermanentError, Reason
 from forwarder.interfaces import Format
-from forwarder.model import Batch, Event, Receipt, Rejection
+from forwarder.model import Batch, Outgoing, Receipt, Rejection
 from forwarder.sinks.cloudwatch_logs.asking import event_ids
 from forwarder.sinks.cloudwatch_logs.packing import Entry, milliseconds, pack, rejected
 from forwarder.sinks.cloudwatch_logs.stream import LogStream
@@ -93,7 +93,7 @@ class CloudWatchLogsSink:
         restamped = self._now() if self._stale == "restamp" else None
         return event_ids(self._stream, since, until, restamped_until=restamped)
 
-    def _unsent(self, event: Event, size: int) -> Rejection:
+    def _unsent(self, event: Outgoing, size: int) -> Rejection:
         if not size:
             return Rejection(event.event_id, "malformed", "an empty message")
         detail = f"{size} bytes, and max_message_bytes is {self._largest}"

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from forwarder.interfaces import Format
-from forwarder.model import Event
+from forwarder.model import Outgoing
 
 _LAST_SECOND: Final = 2**31 - 1
 """Splunk's times are 32-bit epoch seconds: what happens after 2038-01-19 cannot be indexed (Splunk,
@@ -44,7 +44,7 @@ class Envelope:
         head = _encode({key: value for key, value in named.items() if value is not None})[1:-1]
         self._head = b"{" + head + b"," if head else b"{"
 
-    def encode(self, event: Event, *, possible_duplicate: bool = False) -> bytes:
+    def encode(self, event: Outgoing, *, possible_duplicate: bool = False) -> bytes:
         """Return the envelope on one line, without a line end.
 
         `time` is in seconds with milliseconds; before 1970 and after 2038 it is left out, so

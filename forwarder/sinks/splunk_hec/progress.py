@@ -14,7 +14,7 @@ from typing import Any, Literal
 import msgspec
 
 from forwarder.errors import Reason
-from forwarder.model import Event, Rejection
+from forwarder.model import Outgoing, Rejection
 
 
 class Fate(Enum):
@@ -85,7 +85,7 @@ class Progress:
         memo: list[dict[str, Any]] = msgspec.to_builtins(self._runs())
         return memo
 
-    def begin(self, events: Sequence[Event]) -> None:
+    def begin(self, events: Sequence[Outgoing]) -> None:
         """Go on with `events`: what they begin with and what is known keeps its fate.
 
         Where they end or differ in the midst of what has one fate, all from there on may have

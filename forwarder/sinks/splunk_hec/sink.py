@@ -11,7 +11,7 @@ import structlog
 
 from forwarder.errors import AccessError, Reason, TransientError
 from forwarder.interfaces import Memory
-from forwarder.model import Batch, Event, Receipt, Rejection
+from forwarder.model import Batch, Outgoing, Receipt, Rejection
 from forwarder.sinks.splunk_hec.codes import NO_ACK_ID, Spoiled, Taken, TooLarge, Verdict
 from forwarder.sinks.splunk_hec.collector import Collector, UnsureError
 from forwarder.sinks.splunk_hec.envelope import Envelope
@@ -127,7 +127,7 @@ class HecSink:
         promise = "with indexer acknowledgement" if acking else "without acknowledgement"
         return f"{self._collector.where} is healthy and takes the token, {promise}"
 
-    async def _send_piece(self, events: tuple[Event, ...], piece: Piece) -> float:
+    async def _send_piece(self, events: tuple[Outgoing, ...], piece: Piece) -> float:
         """Send as much of `piece` as one request holds; return the seconds to slow down."""
         start = stop = piece.start
         envelopes: list[bytes] = []
@@ -190,7 +190,7 @@ class HecSink:
     def _note_refused(
         self,
         verdict: Spoiled | TooLarge,
-        events: tuple[Event, ...],
+        events: tuple[Outgoing, ...],
         start: int,
         stop: int,
         size: int,
@@ -209,7 +209,7 @@ class HecSink:
             reason: Reason = "too_large" if is_large else "malformed"
             self._reject(events[start], start, reason, verdict.detail)
 
-    def _reject(self, event: Event, place: int, reason: Reason, detail: str) -> None:
+    def _reject(self, event: Outgoing, place: int, reason: Reason, detail: str) -> None:
         self._progress.mark(place, place + 1, Rejection(event.event_id, reason, detail))
 
     async def _check_acking(self) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from forwarder.model import Event, Severity
+from forwarder.model import Outgoing, Severity
 
 Facility = Literal[
     "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news",
@@ -39,7 +39,7 @@ _CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 class Header(Protocol):
     """From an event to what stands before its message."""
 
-    def __call__(self, event: Event) -> bytes:
+    def __call__(self, event: Outgoing) -> bytes:
         """Return the header with what separates it from the message."""
         ...
 
@@ -84,7 +84,7 @@ class Rfc5424:
         # What changes with each event are its time and its id alone.
         self._constant = lru_cache(_CACHED)(self._make_constant)
 
-    def __call__(self, event: Event) -> bytes:
+    def __call__(self, event: Outgoing) -> bytes:
         """Return the header, up to the space before the message."""
         before, between, after = self._constant(
             event.kind, event.severity, event.source, event.system, event.node
@@ -136,7 +136,7 @@ class Rfc3164:
         self._zone = zone
         self._constant = lru_cache(_CACHED)(self._make_constant)
 
-    def __call__(self, event: Event) -> bytes:
+    def __call__(self, event: Outgoing) -> bytes:
         """Return the header, up to the space before the message."""
         before, between = self._constant(event.severity, event.system, event.node)
         at = event.occurred_at.astimezone(self._zone)

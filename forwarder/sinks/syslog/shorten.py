@@ -5,7 +5,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from forwarder.model import Event
+from forwarder.model import Outgoing
 
 _ELLIPSIS: Final = "\N{HORIZONTAL ELLIPSIS}"
 _DEEPEST: Final = 12
@@ -52,7 +52,7 @@ _SHAPES: Final = (
 _ORIGINALS: Final = frozenset({"original", "rawEvent", "raw_data"})
 
 
-def shorten(body: bytes, *, event: Event, media_type: str, room: int) -> bytes | None:
+def shorten(body: bytes, *, event: Outgoing, media_type: str, room: int) -> bytes | None:
     """Return `body` in at most `room` bytes, marked, with the event's id; None where none fits.
 
     JSON stays one valid JSON object that says ``"shortened":true``. It gives up, in this order and
@@ -66,7 +66,7 @@ def shorten(body: bytes, *, event: Event, media_type: str, room: int) -> bytes |
     return _shorten_text(body, event, room)
 
 
-def _shorten_json(body: bytes, event: Event, room: int) -> bytes | None:
+def _shorten_json(body: bytes, event: Outgoing, room: int) -> bytes | None:
     try:
         fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
     except msgspec.ValidationError:  # JSON, but no object
@@ -119,7 +119,7 @@ def _trim(value: Any, width: int, depth: int) -> Any:  # noqa: ANN401  any JSON 
     return value
 
 
-def _shorten_text(body: bytes, event: Event, room: int) -> bytes | None:
+def _shorten_text(body: bytes, event: Outgoing, room: int) -> bytes | None:
     text = body.decode("utf-8", "replace")
     for shape in _SHAPES:
         if text.startswith(shape.opening) and (taken := _take_apart(shape, text)):
@@ -146,7 +146,7 @@ def _take_apart(shape: _Pairs, text: str) -> tuple[list[str], list[tuple[str, st
 
 
 def _shorten_pairs(
-    shape: _Pairs, fields: list[str], pairs: list[tuple[str, str]], event: Event, room: int
+    shape: _Pairs, fields: list[str], pairs: list[tuple[str, str]], event: Outgoing, room: int
 ) -> bytes | None:
     least = [(key, value) for key, value in pairs if key in shape.essential]
     mark = ("shortened", "true"), ("event_id", event.event_id)

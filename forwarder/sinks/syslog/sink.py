@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 import structlog
 
 from forwarder.interfaces import Format
-from forwarder.model import Batch, Concern, Event, Receipt, Rejection
+from forwarder.model import Batch, Concern, Outgoing, Receipt, Rejection
 from forwarder.sinks.syslog.message import Header, without_controls
 from forwarder.sinks.syslog.shorten import shorten
 
@@ -80,7 +80,7 @@ class SyslogSink:
         if first != self._first:
             self._first, self._fates = first, {}
         fates = self._fates
-        sent: list[Event] = []
+        sent: list[Outgoing] = []
         messages: list[bytes] = []
         shortened = 0
         for event in batch.events:
@@ -110,7 +110,7 @@ class SyslogSink:
         known = (fates.get(event.event_id) for event in batch.events)
         return Receipt(tuple(rejection for rejection in known if rejection))
 
-    async def _deliver(self, sent: Sequence[Event], messages: Sequence[bytes]) -> None:
+    async def _deliver(self, sent: Sequence[Outgoing], messages: Sequence[bytes]) -> None:
         answers: dict[int, str] = {}
         try:
             await self._transport.deliver(messages, answers)
@@ -119,7 +119,7 @@ class SyslogSink:
                 event_id = sent[place].event_id
                 self._fates[event_id] = Rejection(event_id, "refused", refusal) if refusal else None
 
-    def _shortened(self, event: Event, body: bytes, *, room: int) -> bytes | None:
+    def _shortened(self, event: Outgoing, body: bytes, *, room: int) -> bytes | None:
         if self._oversize == "bury":
             return None
         return shorten(body, event=event, media_type=self._format.media_type, room=room)

@@ -18,11 +18,11 @@ from sqlalchemy import (
 )
 
 from forwarder.errors import Reason
-from forwarder.model import Batch, DeadLetter, Event, Rejection
+from forwarder.model import Batch, DeadLetter, Rejection, Stored
 from forwarder.store.schema import DEAD_LETTERS
 from forwarder.store.times import milliseconds, moment
 from forwarder.store.transactions import trails
-from forwarder.store.transactions.events import decoded
+from forwarder.store.transactions.events import stored
 
 _AT_ONCE: Final = 500  # ids in one statement
 
@@ -193,14 +193,14 @@ def _parts(ids: Sequence[int]) -> Iterator[list[int]]:
 def read(connection: Connection, sink: str, limit: int, max_bytes: int) -> Batch | None:
     """Return the next letters to be sent again, as a batch."""
     found = connection.execute(_ASKED, {"sink": sink, "limit": limit})
-    events: list[Event] = []
+    events: list[Stored] = []
     letters: list[int] = []
     total = 0
     for letter, body in found:
         total += len(body)
         if total > max_bytes and events:
             break
-        events.append(decoded(letter, body))
+        events.append(stored(letter, body))
         letters.append(letter)
     found.close()
     return Batch(tuple(events), tuple(letters), 0) if events else None

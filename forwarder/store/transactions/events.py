@@ -4,10 +4,11 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
+from msgspec.structs import force_setattr
 from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, or_, select, update
 
 from forwarder.errors import StoreError
-from forwarder.model import Event, EventFilter
+from forwarder.model import Event, EventFilter, Stored
 from forwarder.store.schema import EVENTS, PLACES
 from forwarder.store.times import milliseconds
 from forwarder.store.transactions import trails
@@ -16,6 +17,7 @@ PRUNED_AT_ONCE: Final = 2000
 """Events looked at in one pruning transaction: some 20 ms in which nothing else can be written."""
 
 _decode_event: Final = msgspec.json.Decoder(Event).decode
+_decode_stored: Final = msgspec.json.Decoder(Stored).decode
 
 FIRST_AFTER: Final = (
     select(EVENTS.c.place, EVENTS.c.occurred_at)
@@ -49,10 +51,28 @@ def decoded(place: int, body: bytes) -> Event:
     try:
         return _decode_event(body)
     except msgspec.DecodeError as error:
-        raise StoreError(
-            f"event {place} in the store cannot be read: {error}",
-            remedy="the file is damaged: restore a backup",
-        ) from error
+        raise _damaged(place, error) from error
+
+
+def stored(place: int, body: bytes) -> Stored:
+    """Return a stored event as it goes to a sink.
+
+    Raises:
+        StoreError: it is not what was stored.
+    """
+    try:
+        event = _decode_stored(body)
+    except msgspec.DecodeError as error:
+        raise _damaged(place, error) from error
+    force_setattr(event, "body", body)
+    return event
+
+
+def _damaged(place: int, error: Exception) -> StoreError:
+    return StoreError(
+        f"event {place} in the store cannot be read: {error}",
+        remedy="the file is damaged: restore a backup",
+    )
 
 
 def bounds(connection: Connection, after: int, ids: tuple[str, str] | None) -> tuple[int, int]:

@@ -6,11 +6,11 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Connection, bindparam, exists, func, insert, or_, select, update
 
-from forwarder.model import Backlog, Batch, Event, Receipt, Rejection
+from forwarder.model import Backlog, Batch, Receipt, Rejection, Stored, body_of
 from forwarder.store.schema import DEAD_LETTERS, EVENTS, PLACES, POSITIONS, REPLAYS
 from forwarder.store.times import moment
 from forwarder.store.transactions import dead_letters, replays, trails
-from forwarder.store.transactions.events import FIRST_AFTER, decoded
+from forwarder.store.transactions.events import FIRST_AFTER, stored
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -76,7 +76,7 @@ def read(connection: Connection, sink: str, limit: int, max_bytes: int) -> Batch
     """Return the next batch; no more bodies are read than go into it, but for one."""
     position = position_of(connection, sink)
     found = connection.execute(_AFTER, {"position": position, "limit": limit})
-    events: list[Event] = []
+    events: list[Stored] = []
     places: list[int] = []
     total = 0
     rows: Any = found.cursor  # the driver's own: half the work for each row
@@ -84,7 +84,7 @@ def read(connection: Connection, sink: str, limit: int, max_bytes: int) -> Batch
         total += len(body)
         if total > max_bytes and events:
             break
-        events.append(decoded(place, body))
+        events.append(stored(place, body))
         places.append(place)
     found.close()
     return Batch(tuple(events), tuple(places)) if events else None
@@ -138,7 +138,7 @@ def _bury(
         if rejection := rejected.get(event.event_id):
             why = (rejection.reason, rejection.detail, attempts)
             key = (event.source, sink, event.event_id)
-            dead_letters.bury(connection, key, event.event_id, why, _encode(event), now)
+            dead_letters.bury(connection, key, event.event_id, why, body_of(event), now)
     return len(rejected)
 
 

@@ -6,11 +6,11 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
-from forwarder.model import Batch, Event, EventFilter, Replay
+from forwarder.model import Batch, EventFilter, Replay, Stored
 from forwarder.selection import matcher
 from forwarder.store.schema import EVENTS, REPLAYS
 from forwarder.store.times import milliseconds
-from forwarder.store.transactions.events import conditions, decoded
+from forwarder.store.transactions.events import conditions, stored
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(EventFilter).decode
@@ -85,12 +85,12 @@ def _next(connection: Connection, replay: Any, limit: int, max_bytes: int) -> Ba
         .where(EVENTS.c.place > replay.after, EVENTS.c.place <= replay.until, *conditions(wanted))
         .order_by(EVENTS.c.place)
     )
-    events: list[Event] = []
+    events: list[Stored] = []
     places: list[int] = []
     total = 0
     for place, body in found:
-        event = decoded(place, body)
-        if not matches(event):
+        event = stored(place, body)
+        if not matches(event.whole()):
             continue
         total += len(body)
         if total > max_bytes and events:

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from forwarder.model import Actor, AffectedObject, Attribute, Change, Context, Event
+from forwarder.model import Actor, AffectedObject, Attribute, Change, Context, Event, Stored
 from forwarder.redaction import Redactor, digest, field, mask
 from forwarder.redaction.credentials import SHAPES, WORDS
-from tests.fakes.events import event, hostile_events, hostile_text, linked
+from tests.fakes.events import event, hostile_events, hostile_text, linked, stored
 from tests.fakes.secrets import INNOCENT, SECRETS
 
 
@@ -134,6 +134,17 @@ def test_a_glance_misses_nothing_that_a_closer_look_finds(drawn):
     values = [form for text in texts for form in (text, nested(text), as_gson(nested(text)))]
     given_events = [event(attributes=(Attribute(name="x", value=value),)) for value in values]
     assert Redactor().all(given_events) == CLOSELY.all(given_events)
+
+
+def test_an_event_as_it_is_stored_is_redacted_alike():
+    given_events = [place(text) for place in PLACES.values() for _, text in SECRETS.values()] + [
+        event(attributes=(Attribute(name="Matched text", value="hunter2"),)),
+        event(changes=(Change(key="password", from_="hunter2", to="hunter3"),)),
+        event(),
+    ]
+    *redacted, innocent = Redactor().all([stored(each) for each in given_events])
+    assert [each.whole() for each in redacted] == [Redactor()(each) for each in given_events[:-1]]
+    assert isinstance(innocent, Stored)
 
 
 @pytest.mark.parametrize("text", INNOCENT)
