@@ -9,6 +9,7 @@ Start at ``app/``: it starts the loops. ``pipeline/poller.py`` fills the outbox,
     app/          composition root: builds every part, runs one task group, stops on a signal
     config.py     file + environment + secret files -> frozen, typed
     pipeline/     the loops: poller, dispatcher, janitor
+    watches/      what is wrong around the log, told in the stream of events itself
     sources/      where records come from; one source, one file or folder
     normalizers/  record -> event; pure
     formats/      event -> bytes; pure

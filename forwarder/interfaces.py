@@ -11,6 +11,7 @@ import anyio
 
 from forwarder.errors import Reason
 from forwarder.model import (
+    AuditSettings,
     Backlog,
     Batch,
     Checkpoint,
@@ -56,6 +57,30 @@ class Source(Protocol):
         """Really ask the source something cheap; return one line that says what was found.
 
         Raises the same errors as `poll`, with a remedy.
+        """
+        ...
+
+
+@runtime_checkable
+class Inspects(Protocol):
+    """A source whose upstream can be asked what it records, and how it is."""
+
+    categories: Sequence[str]
+    """Display texts of the categories that are wanted; none asks for all."""
+
+    async def inspect(self) -> AuditSettings:
+        """Return what was told; what the account may not ask for is named in it.
+
+        Raises:
+            TransientError, AccessError: as `Source.poll`; nothing can be asked now.
+        """
+        ...
+
+    async def has_moved(self, since: datetime) -> bool:
+        """Return whether anything at all was logged since, but for our own asking.
+
+        Raises:
+            TransientError, AccessError: as `Source.poll`.
         """
         ...
 

@@ -493,15 +493,17 @@ class AuditSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
     `coverage` is the level of each area ("off", "base", "advanced", "full"), `excluded_actions` are
     recorded nowhere. None is what was not told; `not_allowed` says which of "coverage",
-    "excluded_actions", "app" and "token" the account may not ask for. `app_version` is Soteri's.
+    "excluded_actions", "app" and "token" the account may not ask for. The app is Soteri's.
     """
 
     seen_at: datetime
     coverage: dict[str, str] | None = None
     excluded_actions: tuple[str, ...] | None = None
+    app_installed: bool | None = None
     app_version: str | None = None
     app_enabled: bool | None = None
     token_expires_at: datetime | None = None
+    clock_ahead_seconds: float | None = None
     not_allowed: tuple[str, ...] = ()
 
 
@@ -667,3 +669,4 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     store_limit_bytes: int | None = 0
     loss_horizons: tuple[LossHorizon, ...] = ()
     conditions: tuple[Condition, ...] = ()
+    heartbeat_at: datetime | None = None

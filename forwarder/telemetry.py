@@ -293,6 +293,7 @@ _OF_THE_STATUS: Final = (
     COVERAGE,
     EXCLUDED,
     TOKEN_EXPIRY,
+    CLOCK_AHEAD,
 )
 
 
@@ -304,6 +305,8 @@ def publish(status: Status) -> None:
     limit = status.store_limit_bytes
     STORE_LIMIT_BYTES.set(inf if limit is None else limit)
     UNKNOWN_EVENTS.set(status.unknown_events)
+    if status.heartbeat_at:
+        HEARTBEAT.set(status.heartbeat_at.timestamp())
     DEAD_LETTERS.labels("").set(status.unreadable_records)
     EVENTS_LATE.set({source.name: source.late_events for source in status.sources})
     for source in status.sources:
@@ -343,5 +346,7 @@ def _publish_source(source: SourceStatus) -> None:
             COVERAGE.labels(source.name, area).set(LEVELS[level])
     if seen.excluded_actions is not None:
         EXCLUDED.labels(source.name).set(len(seen.excluded_actions))
+    if seen.clock_ahead_seconds is not None:
+        CLOCK_AHEAD.labels(source.name).set(seen.clock_ahead_seconds)
     if seen.token_expires_at:
         TOKEN_EXPIRY.labels(source.name).set(seen.token_expires_at.timestamp())

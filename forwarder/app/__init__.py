@@ -22,6 +22,7 @@ from forwarder import __version__
 from forwarder.app.letters import replay_letters
 from forwarder.app.overview import stored_status, with_loops
 from forwarder.app.parts import Part, Parts
+from forwarder.app.watching import heart, watched
 from forwarder.config import Config, format_named
 from forwarder.errors import ForwarderError
 from forwarder.interfaces import Outbox, Reopens
@@ -64,6 +65,7 @@ class Daemon:
         """
         async with anyio.create_task_group() as group:
             group.start_soon(self._janitor.run, stop)
+            group.start_soon(heart(self._config, self._outbox, self.status).run, stop)
             group.start_soon(self._history.run, stop)
             self._parts.begin()
             await stop.wait()
@@ -163,7 +165,7 @@ async def assemble(config: Config, *, once: bool = False) -> AsyncIterator[Daemo
             )
             pressure = Pressure(outbox, janitor, letters=config.store.dead_letters)
             parts = Parts(group, once=once)
-            for part in (*_sources(config, outbox, pressure), *_sinks(config, outbox)):
+            for part in (*_sources(config, outbox, pressure, once=once), *_sinks(config, outbox)):
                 await parts.open(part)
             _collect_less()
             yield Daemon(config, outbox, janitor, parts)
@@ -177,7 +179,7 @@ def _collect_less() -> None:
     gc.set_threshold(50_000, 20, 20)
 
 
-def _sources(config: Config, outbox: Outbox, pressure: Pressure) -> Iterator[Part]:
+def _sources(config: Config, outbox: Outbox, pressure: Pressure, *, once: bool) -> Iterator[Part]:
     catalogue = config.catalogue
     normalize = CatalogueNormalizer(catalogue)
     redact = config.store.redact.redactor()
@@ -185,10 +187,15 @@ def _sources(config: Config, outbox: Outbox, pressure: Pressure) -> Iterator[Par
     @asynccontextmanager
     async def opened(name: str, options: SourceConfig) -> AsyncIterator[Poller]:
         async with options.open(name=name) as source:
-            yield Poller(name, source, normalize, outbox, options, pressure, redact)
+            poller = Poller(name, source, normalize, outbox, options, pressure, redact)
+            if once:
+                yield poller
+                return
+            async with watched(poller, source, outbox, config):
+                yield poller
 
     for name, options in config.sources.items():
-        settings = (options, catalogue, config.store.redact)
+        settings = (options, catalogue, config.store.redact, config.watch)
         yield Part(("source", name), settings, partial(opened, name, options))
 
 

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from forwarder import __version__
 from forwarder.app.parts import Loop
+from forwarder.app.watching import memories
 from forwarder.config import Config
 from forwarder.interfaces import Acknowledged, Outbox
 from forwarder.model import (
@@ -24,6 +25,7 @@ from forwarder.pipeline.dispatcher import Dispatcher
 from forwarder.pipeline.history import History
 from forwarder.pipeline.horizon import Stored, loss_horizons
 from forwarder.pipeline.poller import Poller
+from forwarder.watches.memory import Memory
 
 
 async def stored_status(config: Config, outbox: Outbox) -> Status:
@@ -31,6 +33,7 @@ async def stored_status(config: Config, outbox: Outbox) -> Status:
     now = datetime.now(UTC)
     stored = await outbox.status()
     room = await outbox.room()
+    remembered = memories(config, stored)
     buried: dict[str, int] = {}
     for (sink, _), count in stored.dead_letters.items():
         buried[sink] = buried.get(sink, 0) + count
@@ -39,7 +42,7 @@ async def stored_status(config: Config, outbox: Outbox) -> Status:
         at=now,
         running=False,
         sources=tuple(
-            _source_status(name, source.type, stored.sources.get(name))
+            _source_status(name, source.type, stored.sources.get(name), remembered.get(name))
             for name, source in config.sources.items()
         ),
         sinks=tuple(
@@ -51,6 +54,8 @@ async def stored_status(config: Config, outbox: Outbox) -> Status:
         store_bytes=stored.size,
         store_limit_bytes=room.limit,
         loss_horizons=_horizons(config, stored, room, now),
+        conditions=tuple(each for known in remembered.values() for each in known.conditions),
+        heartbeat_at=remembered[""].beat_at if "" in remembered else None,
     )
 
 
@@ -130,7 +135,9 @@ def _horizons(
     )
 
 
-def _source_status(name: str, type_: str, known: StoredSource | None) -> SourceStatus:
+def _source_status(
+    name: str, type_: str, known: StoredSource | None, watch: Memory | None
+) -> SourceStatus:
     if known is None:
         return SourceStatus(name=name, type=type_)
     return SourceStatus(
@@ -144,6 +151,7 @@ def _source_status(name: str, type_: str, known: StoredSource | None) -> SourceS
         late_events=known.late,
         late_by_seconds=known.late_by,
         chain=known.chain,
+        audit=watch.settings if watch else None,
         error=known.note.error if known.note else "",
         remedy=known.note.remedy if known.note else "",
     )

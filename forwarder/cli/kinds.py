@@ -32,7 +32,7 @@ def kinds(
       soteri-forwarder kinds --json | jq -r '.[] | select(.severity == "high").kind'
     """
     known = loaded(config).catalogue.kinds if config else shipped()
-    listed = sorted(known.values(), key=lambda kind: kind.kind.startswith("bitbucket."))
+    listed = sorted(known.values(), key=_maker)
     if json:
         said = [{name: getattr(kind, name) for name in _SHOWN} for kind in listed]
         sys.stdout.buffer.write(msgspec.json.encode(said) + b"\n")
@@ -40,6 +40,11 @@ def kinds(
         sys.stdout.write("\n".join(_page(listed)))
     else:
         _show(listed)
+
+
+def _maker(kind: Kind) -> int:
+    """Return 0 for Soteri's kinds, 1 for Bitbucket's own, 2 for the forwarder's."""
+    return {"bitbucket": 1, "forwarder": 2}.get(kind.kind.partition(".")[0], 0)
 
 
 _SHOWN = ("kind", "title", "why", "severity", "since", "techniques")
@@ -88,13 +93,21 @@ Techniques are MITRE ATT&CK's, only where one truly fits. "Since" is the first v
 Soteri Security for Bitbucket that writes the event.
 """
     yield "## Soteri's\n"
-    yield from _rows(kind for kind in listed if not kind.kind.startswith("bitbucket."))
+    yield from _rows(kind for kind in listed if _maker(kind) == 0)
     yield """
 ## Bitbucket's own, around them
 
 They come where `categories` of the source lets them in (`[]` takes every category).
 """
-    yield from _rows(kind for kind in listed if kind.kind.startswith("bitbucket."))
+    yield from _rows(kind for kind in listed if _maker(kind) == 1)
+    yield """
+## The forwarder's own
+
+Its watches (`[watch]`) and heartbeats (`[heartbeat]`) tell them through the same outbox to the same
+sinks, with the source `forwarder` and a chain of its own. What goes on has one event at its start
+and one at its end, which says under `since` and `seconds` how long it was.
+"""
+    yield from _rows(kind for kind in listed if _maker(kind) == 2)
     yield ""
 
 

@@ -27,6 +27,7 @@ from forwarder.server import ServerConfig
 from forwarder.sinks import SinkConfig
 from forwarder.sources import SourceConfig
 from forwarder.store import StoreConfig
+from forwarder.watches import HeartbeatConfig, WatchConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,8 @@ class Config:
     store: StoreConfig
     server: ServerConfig
     log: LogConfig
+    watch: WatchConfig
+    heartbeat: HeartbeatConfig
     kinds: dict[str, KindConfig] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 

@@ -13,6 +13,7 @@ from forwarder.config.problems import did_you_mean_or_known
 from forwarder.formats import FORMATS
 from forwarder.options import Options, extension, extensions
 from forwarder.server import ServerConfig
+from forwarder.watches import SOURCE
 
 _NOBODY: Final = object()
 
@@ -45,6 +46,8 @@ def findings(
             yield from _server(parts)
         if where[0] == "kinds":
             yield from _kind(where, parts)
+        if where == ("sources", SOURCE):
+            yield Finding(where, "is what the forwarder's own events come from: rename it")
         if where[0] == "sources":
             yield from _retention(where, parts)
         if seen.value((*where, "tls"), "verify") is False:

@@ -96,6 +96,8 @@ class _Sections(BaseSettings):
     store: dict[str, Any] = {}
     server: dict[str, Any] = {}
     log: dict[str, Any] = {}
+    watch: dict[str, Any] = {}
+    heartbeat: dict[str, Any] = {}
     kinds: dict[str, Any] = {}
 
 

@@ -14,6 +14,7 @@ from forwarder.server import ServerConfig
 from forwarder.sinks import SinkConfig
 from forwarder.sources import SourceConfig
 from forwarder.store import StoreConfig
+from forwarder.watches import HeartbeatConfig, WatchConfig
 
 _Name = Annotated[str, Field(pattern=f"^{NAME}$")]
 
@@ -32,6 +33,8 @@ class _File(Options):
     store: StoreConfig = StoreConfig()
     server: ServerConfig = ServerConfig()
     log: LogConfig = LogConfig()
+    watch: WatchConfig = WatchConfig()
+    heartbeat: HeartbeatConfig = HeartbeatConfig()
     kinds: dict[_Kind, KindConfig] = Field(
         default={}, description="Kinds of events of your own, and changes to ours."
     )

@@ -20,9 +20,16 @@ from forwarder.server import ServerConfig
 from forwarder.sinks import SinkConfig
 from forwarder.sources import SourceConfig
 from forwarder.store import StoreConfig
+from forwarder.watches import HeartbeatConfig, WatchConfig
 
 PLAIN: Final[Mapping[str, type[Options]]] = MappingProxyType(
-    {"store": StoreConfig, "server": ServerConfig, "log": LogConfig}
+    {
+        "store": StoreConfig,
+        "server": ServerConfig,
+        "log": LogConfig,
+        "watch": WatchConfig,
+        "heartbeat": HeartbeatConfig,
+    }
 )
 """The sections that are one table each."""
 

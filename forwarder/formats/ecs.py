@@ -42,6 +42,7 @@ _CATEGORIES: Final[dict[Area, str]] = {
     "app": "package",
     "audit": "configuration",
     "content": "configuration",
+    "forwarder": "process",
 }
 _CHANGES: Final[dict[Verb, str]] = {
     "created": "creation",
@@ -121,7 +122,7 @@ def categorize(kind: str) -> dict[str, Any]:
 
 def _types(what: Meaning) -> list[str]:
     area, verb = what
-    if area in {"finding", "scan", "other"}:
+    if area in {"finding", "scan", "forwarder", "other"}:
         return ["info"]
     if area == "hook":
         return [_HOOK.get(verb, "info")]

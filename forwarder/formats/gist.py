@@ -34,10 +34,13 @@ class Product(NamedTuple):
 
 _SOTERI: Final = Product("Soteri", SOTERI)
 _ATLASSIAN: Final = Product("Atlassian", BITBUCKET)
+_OURS: Final = Product("soteri-forwarder", "Forwarder")
 
 
 def product(event: Event) -> Product:
-    """Return whose event it is: Bitbucket's where the kind says so, else Soteri's."""
+    """Return whose event it is: Bitbucket's or the forwarder's by its kind, else Soteri's."""
+    if event.kind.startswith("forwarder."):
+        return _OURS
     return _ATLASSIAN if event.kind.startswith("bitbucket.") else _SOTERI
 
 

@@ -22,6 +22,7 @@ Area = Literal[
     "app",  # an app of Bitbucket, as a whole
     "audit",  # the audit log itself
     "content",  # projects, repositories, branches
+    "forwarder",  # the forwarder itself, and what its watches tell beside all that
     "other",
 ]
 """What an event is about."""
@@ -117,6 +118,24 @@ _VERBS: tuple[tuple[Verb, frozenset[str]], ...] = (
 )
 
 
+# What the watches tell, by the kind's last word, where a condition begins and ends.
+_TOLD: dict[str, Verb] = {
+    "lowered": "disabled",
+    "restored": "enabled",
+    "excluded": "disabled",
+    "included": "enabled",
+    "began": "started",
+    "skewed": "started",
+    "corrected": "ended",
+    "expiring": "started",
+    "renewed": "ended",
+    "near": "started",
+    "averted": "ended",
+    "seen": "added",
+    "heartbeat": "succeeded",
+}
+
+
 @lru_cache(maxsize=4096)
 def meaning(kind: str) -> Meaning:
     """Return what `kind` is about and what was done; area "other", verb "done" where unclear."""
@@ -125,6 +144,9 @@ def meaning(kind: str) -> Meaning:
     verb: Verb = next((verb for verb, known in _VERBS if known & words), "done")
     area: Area = next((area for area, known in _AREAS if known & words), "other")
     area = _FAMILIES.get(family, area)
+    if family == "forwarder":
+        verb = _TOLD.get(rest.rpartition("_")[2], verb)
+        area = "forwarder" if area == "other" else area
     if area == "hook" and verb not in {"skipped", "blocked", "warned"}:
         area = "config"  # the hook's settings, not its word on a push
     return Meaning(area, verb)

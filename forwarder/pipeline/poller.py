@@ -1,5 +1,6 @@
 """Fills the outbox: source -> normalizer -> outbox."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -56,6 +57,8 @@ class Poller:
         self.progress = Progress("source", name, options.retry)
         self.polled: Polled | None = None
         """The last poll that succeeded."""
+        self.heard: Callable[[Sequence[Event]], None] | None = None
+        """Told the events of each page that was stored, those known already included."""
         self._source = source
         self._normalize = normalize
         self._outbox = outbox
@@ -136,6 +139,8 @@ class Poller:
             self.name, events, page.checkpoint, unreadable=unreadable, window=page.window
         )
         self.progress.moved()
+        if self.heard:
+            self.heard(events)
         EVENTS_STORED.labels(self.name).inc(new)
         RECORDS_READ.labels(self.name).inc(len(page.records))
         if new or unreadable:

@@ -31,6 +31,7 @@ def application(simulator: Simulator) -> Starlette:
         Route("/rest/auditing/1.0/configuration/coverage", _with_caller(_coverage)),
         Route("/rest/auditing/1.0/configuration/denylist", _with_caller(_denylist)),
         Route("/rest/plugins/1.0/", _with_caller(_plugins)),
+        Route("/rest/access-tokens/latest/users/{slug}", _with_caller(_tokens)),
         *(
             route
             for version in ("latest", "1.0")
@@ -159,17 +160,17 @@ async def _denylist(request: Request, caller: Caller) -> Response:
     return answers.json_answer({"actions": _simulator(request).denylist})
 
 
-async def _plugins(_request: Request, caller: Caller) -> Response:
+async def _plugins(request: Request, caller: Caller) -> Response:
     _admin_only(caller)
+    soteri = _simulator(request).soteri
+    # Name and form are inferred (docs/bitbucket.md section 5); Soteri's real key is not known.
+    named = {
+        "key": "unknown.simulator.soteri-security-for-bitbucket",
+        "name": "Soteri Security for Bitbucket",
+        "userInstalled": True,
+    }
     plugins = [
-        # Name and form are inferred (docs/bitbucket.md section 5); Soteri's real key is not known.
-        {
-            "key": "unknown.simulator.soteri-security-for-bitbucket",
-            "name": "Soteri Security for Bitbucket",
-            "version": "4.17.0",
-            "enabled": True,
-            "userInstalled": True,
-        },
+        *([] if soteri is None else [{**named, **soteri}]),
         {
             "key": "com.atlassian.audit.atlassian-audit-plugin",
             "name": "Atlassian Audit Plugin",
@@ -179,6 +180,16 @@ async def _plugins(_request: Request, caller: Caller) -> Response:
         },
     ]
     return answers.json_answer({"plugins": plugins})
+
+
+async def _tokens(request: Request, caller: Caller) -> Response:
+    """List the caller's own tokens; the form is inferred (docs/bitbucket.md section 5)."""
+    if request.path_params["slug"] != caller.name:
+        raise NotAllowedError("You are not permitted to access this resource")
+    tokens = _simulator(request).tokens
+    return answers.json_answer(
+        {"size": len(tokens), "limit": 1000, "isLastPage": True, "values": tokens, "start": 0}
+    )
 
 
 async def _status(_request: Request) -> Response:

@@ -10,6 +10,8 @@ answer to POST with a JSON object.
                  {"count": 100, "late": 5}                so many of any kind
     POST faults  {"rates": {"http_503": 0.2}, "next": ["http_503", null], "next_other": []}
     POST clock   {"jump": -3600}     sets the server's clock by so many seconds
+    POST settings {"coverage": {"ecosystem": "off"}, "denylist": […], "app": {…} or null,
+                  "tokens": […]}     what Bitbucket's configuration addresses answer
     POST forget  {"older_than": 60}  retention: removes rows older than so many seconds
 """
 
@@ -37,6 +39,7 @@ def routes() -> list[Route]:
         Route("/faults", _faults, methods=["POST"]),
         Route("/clock", _clock, methods=["POST"]),
         Route("/forget", _forget, methods=["POST"]),
+        Route("/settings", _settings, methods=["POST"]),
     ]
 
 
@@ -111,6 +114,22 @@ async def _clock(request: Request) -> Response:
     simulator, asked = _simulator(request), await _asked(request)
     simulator.clock.jump(float(asked.get("jump", 0)))
     return Response(encoded({"now": simulator.clock.now()}), media_type="application/json")
+
+
+async def _settings(request: Request) -> Response:
+    simulator, asked = _simulator(request), await _asked(request)
+    simulator.coverage |= asked.get("coverage", {})
+    simulator.denylist = asked.get("denylist", simulator.denylist)
+    simulator.soteri = asked.get("app", simulator.soteri)
+    simulator.tokens = asked.get("tokens", simulator.tokens)
+    return json_answer(
+        {
+            "coverage": simulator.coverage,
+            "denylist": simulator.denylist,
+            "app": simulator.soteri,
+            "tokens": simulator.tokens,
+        }
+    )
 
 
 async def _forget(request: Request) -> Response:

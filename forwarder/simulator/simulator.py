@@ -87,6 +87,8 @@ class Simulator:
         )
         self.coverage = {**_COVERAGE, **options.coverage}
         self.denylist = list(options.denylist)
+        self.soteri: dict[str, Any] | None = {"version": "4.17.0", "enabled": True}
+        self.tokens: list[dict[str, Any]] = []
         self.connections: dict[tuple[str, int], Connection] = {}
         self.requests = 0
         self.searches = 0

@@ -135,6 +135,10 @@ def _app(told: Told) -> Fields:
     return {"app": {"name": name or detail(event, "target") or event.action or event.kind}}
 
 
+def _forwarder(_told: Told) -> Fields:
+    return {"app": {"name": "soteri-forwarder"}}
+
+
 def _log(told: Told) -> Fields:
     provider = told.event.system or "Bitbucket"
     return {
@@ -289,6 +293,13 @@ _APP: Final = Class(
     own=_app,
     has_source=False,
 )
+_FORWARDER: Final = Class(
+    uid=6002,
+    name="Application Lifecycle",
+    activities={},
+    own=_forwarder,
+    has_source=False,
+)
 _SCAN: Final = Class(
     uid=6007,
     name="Scan Activity",
@@ -321,4 +332,5 @@ _CLASSES: Final[dict[Area, Class]] = {
     "audit": _LOG,
     "app": _APP,
     "scan": _SCAN,
+    "forwarder": _FORWARDER,
 }

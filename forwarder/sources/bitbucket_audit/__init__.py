@@ -8,6 +8,7 @@ audit_log.py    the log in whole windows, out of newest-first pages
 window.py       which windows; pure
 selection.py    what is wanted, and who filters; pure
 scope.py        projects and repositories as ids
+inspection.py   what Bitbucket records, asked beside the log
 enrichment.py   names and links beside what events say
 client.py       one question over HTTP
 wire.py         bytes -> records; lenient.py where they are odd, shapes.py; pure
@@ -31,6 +32,7 @@ from forwarder.sources.bitbucket_audit.connection import (
     StartAt,
     repository_name,
 )
+from forwarder.sources.bitbucket_audit.inspection import Inspection
 from forwarder.sources.bitbucket_audit.scope import Scope
 from forwarder.sources.bitbucket_audit.selection import Selection
 from forwarder.sources.bitbucket_audit.source import BitbucketAudit, Rereads
@@ -126,4 +128,5 @@ class BitbucketAuditConfig(BitbucketOptions):
                 ),
                 rows_a_day=self.audit_rows_a_day,
                 enrichment=enrichment,
+                inspection=Inspection(client, self.token, categories=self.categories),
             )

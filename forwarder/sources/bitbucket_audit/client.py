@@ -123,13 +123,15 @@ class Client:
         """
         return str((await self.object(_PROPERTIES)).get("version", "of unknown version"))
 
-    async def object(self, path: str, *, missing: str = "") -> dict[str, Any]:
+    async def object(
+        self, path: str, params: Params | None = None, *, missing: str = ""
+    ) -> dict[str, Any]:
         """Return the JSON object at `path`.
 
         Raises:
             AccessError, TransientError: as `body`.
         """
-        body = await self.body(path, {}, missing=missing)
+        body = await self.body(path, params or {}, missing=missing)
         try:
             found = json.loads(body)
         except (ValueError, RecursionError) as error:

@@ -9,12 +9,13 @@ from typing import Literal
 import structlog
 
 from forwarder.errors import AccessError
-from forwarder.model import Checkpoint, Concern, Page, Record, Unreadable
+from forwarder.model import AuditSettings, Checkpoint, Concern, Page, Record, Unreadable
 from forwarder.sources.bitbucket_audit import instants, probing
 from forwarder.sources.bitbucket_audit.audit_log import AuditLog, Stretch
 from forwarder.sources.bitbucket_audit.client import Client
 from forwarder.sources.bitbucket_audit.clock import JITTER
 from forwarder.sources.bitbucket_audit.enrichment import Enrichment
+from forwarder.sources.bitbucket_audit.inspection import Inspection
 from forwarder.sources.bitbucket_audit.position import Position
 from forwarder.sources.bitbucket_audit.scope import Scope, Watch
 
@@ -40,7 +41,7 @@ class BitbucketAudit:
     harmless: the same record has the same id.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  each is a part of its own, told apart by its keyword
         self,
         client: Client,
         audit_log: AuditLog,
@@ -50,7 +51,9 @@ class BitbucketAudit:
         rereads: Rereads,
         rows_a_day: int,
         enrichment: Enrichment | None = None,
+        inspection: Inspection,
     ) -> None:
+        self.categories = inspection.categories
         self._client = client
         self._log = audit_log
         self._watch = Watch(scope)
@@ -58,6 +61,7 @@ class BitbucketAudit:
         self._rereads = rereads
         self._rows_a_day = rows_a_day
         self._enrichment = enrichment
+        self._inspection = inspection
         self._version = ""
 
     async def poll(self, after: Checkpoint | None) -> AsyncGenerator[Page, None]:
@@ -160,6 +164,15 @@ class BitbucketAudit:
     def decode(self, original: bytes) -> Record | Unreadable:
         """Return what a record that was kept tells; see `interfaces.Rereads`."""
         return self._log.decode(original)
+
+    async def inspect(self) -> AuditSettings:
+        """Ask what is recorded; see `interfaces.Inspects`."""
+        return await self._inspection.look()
+
+    async def has_moved(self, since: datetime) -> bool:
+        """Ask for the newest rows of any kind; see `interfaces.Inspects`. Writes an audit row."""
+        _, reached = self._client.clock.now()
+        return await self._log.has_others(instants.millis(since), reached)
 
     async def probe(self) -> str:
         """Ask for the version and for one event; return what was found.

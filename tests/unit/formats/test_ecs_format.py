@@ -27,6 +27,7 @@ EXPECTED = {
     "iam": {"admin", "change", "creation", "deletion", "group", "info", "user"},
     "intrusion_detection": {"allowed", "denied", "info"},
     "package": {"access", "change", "deletion", "info", "installation", "start"},
+    "process": {"access", "change", "end", "info", "start"},
     "vulnerability": {"info"},
 }
 

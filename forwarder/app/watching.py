@@ -1,0 +1,62 @@
+"""The watches of a running daemon: one beside each source, and the heart beside them all."""
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import anyio
+
+from forwarder.config import Config
+from forwarder.interfaces import Outbox, Source
+from forwarder.model import Status, StoreStatus
+from forwarder.normalizers import CatalogueNormalizer
+from forwarder.pipeline.poller import Poller
+from forwarder.watches.heart import Heart
+from forwarder.watches.memory import Memory, place, recalled
+from forwarder.watches.telling import Teller
+from forwarder.watches.watch import Watch
+
+
+def teller(config: Config) -> Teller:
+    """Return what makes the events of every watch."""
+    normalize = CatalogueNormalizer(config.catalogue)
+    return Teller(normalize, os.uname().nodename, config.store.redact.redactor())
+
+
+@asynccontextmanager
+async def watched(
+    poller: Poller, source: Source, outbox: Outbox, config: Config
+) -> AsyncIterator[None]:
+    """Have the source of `poller` watched inside, if watches are wanted."""
+    if not config.watch.enabled:
+        yield
+        return
+    watch = Watch(
+        poller.name,
+        source,
+        outbox,
+        config.watch,
+        teller(config),
+        progress=poller.progress,
+        system=getattr(config.sources[poller.name], "url", None),
+    )
+    poller.heard = watch.sightings.heard
+    async with anyio.create_task_group() as group:
+        group.start_soon(watch.run)
+        yield
+        group.cancel_scope.cancel()
+
+
+def heart(config: Config, outbox: Outbox, status: Callable[[], Awaitable[Status]]) -> Heart:
+    """Return the loop that beats, and looks at what is about to be lost."""
+    return Heart(outbox, status, config.watch, config.heartbeat, teller(config))
+
+
+def memories(config: Config, stored: StoreStatus) -> dict[str, Memory]:
+    """Return what the watch of each source remembers, and the heart under ``""``."""
+    found = {}
+    for name in ("", *config.sources):
+        known = stored.sources.get(place(name))
+        if known and (memory := recalled(known.checkpoint)):
+            found[name] = memory
+    return found
