@@ -65,7 +65,7 @@ class Daemon:
         """
         async with anyio.create_task_group() as group:
             group.start_soon(self._janitor.run, stop)
-            group.start_soon(heart(self._config, self._outbox, self.status).run, stop)
+            group.start_soon(heart(self._config, self.outbox, self.status).run, stop)
             group.start_soon(self._history.run, stop)
             self._parts.begin()
             await stop.wait()
