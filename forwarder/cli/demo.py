@@ -55,7 +55,7 @@ def demo(
     ] = False,
     seconds: Annotated[str, typer.Option("--for", help="How long events go on happening.")] = "12s",
     port: Annotated[
-        int, typer.Option("--port", help="For /metrics and /api/status; 0 takes a free one.")
+        int, typer.Option("--port", help="Of the status page and /metrics; 0 takes a free one.")
     ] = 0,
     folder: Annotated[
         Path | None, typer.Option("--folder", help="Where to work; by default a new one.")
@@ -120,7 +120,7 @@ async def _play(folder: Path, lasting: float, port: int) -> bool:
         config = _configured(folder, url, simulator, port or _free_port())
         out.print(f"A simulated Bitbucket with Soteri listens on [bold]{shown(url)}[/].")
         out.print(f"The forwarder's configuration: [bold]{shown(str(folder / 'config.toml'))}[/]")
-        out.print(f"How it is: [bold]http://{shown(config.server.listen)}/api/status[/]\n")
+        out.print(f"How it is, in a browser: [bold]http://{shown(config.server.listen)}/[/]\n")
         arrivals = _Arrivals(folder / "audit.jsonl", datetime.now(UTC))
         with (folder / "forwarder.log").open("w", encoding="utf-8") as log:
             config.log.apply(log)

@@ -3,14 +3,17 @@
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
 
 import structlog
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from forwarder.errors import ConfigError
@@ -20,6 +23,8 @@ from forwarder.server.api import Daemon
 from forwarder.telemetry import REGISTRY, publish
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+
+_PAGE: Final = Path(__file__).with_name("page")
 
 
 def application(daemon: Daemon, config: ServerConfig) -> ASGIApp:
@@ -38,16 +43,30 @@ def application(daemon: Daemon, config: ServerConfig) -> ASGIApp:
         publish(await daemon.status())
         return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
 
+    async def page(_: Request) -> Response:
+        return FileResponse(_PAGE / "index.html", headers={"cache-control": "no-cache"})
+
     app = Starlette(
         routes=[
+            Route("/", page),
             Route("/livez", livez),
             Route("/readyz", readyz),
             Route("/metrics", metrics),
             *api.routes(daemon),
             *letters.routes(daemon, config),
+            Mount("/static", _Files(directory=_PAGE / "static")),
         ]
     )
     return Guard(app, config)
+
+
+class _Files(StaticFiles):
+    """Asked for again each time, and answered with 304 where they have not changed."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:  # noqa: ANN401  starlette's own
+        answer = super().file_response(*args, **kwargs)
+        answer.headers["cache-control"] = "no-cache"
+        return answer
 
 
 def _verdict(problems: list[str], word: str) -> Response:

@@ -12,7 +12,7 @@ from forwarder.redaction import Redactor
 from forwarder.selection import Choice, Predicate, selector
 from forwarder.server.answers import Events, Found
 
-SHOWN: Final = 50
+SHOWN: Final = 25
 """Events in one answer."""
 SEARCHED: Final = 5000
 """Events looked at for one answer: some 50 ms. The answer says where to go on."""

@@ -158,7 +158,7 @@ async def test_a_get_changes_nothing() -> None:
             assert answer.status_code == 405
 
 
-@pytest.mark.parametrize("path", ["/livez", "/metrics", "/api/status"])
+@pytest.mark.parametrize("path", ["/", "/livez", "/metrics", "/api/status", "/static/page.css"])
 async def test_every_answer_says_strictly_what_a_browser_may_do(path: str) -> None:
     headers = (await get(OPEN, path)).headers
     policy = dict(
