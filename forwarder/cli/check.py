@@ -1,10 +1,12 @@
 """`check`: is the configuration right, and does everything that it names answer?"""
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import anyio
 import msgspec
@@ -12,10 +14,12 @@ import typer
 from rich.table import Table
 
 from forwarder.cli.terminal import OK, ConfigOption, err, exit_code, loaded, out, shown
-from forwarder.config import Config, format_named
 from forwarder.errors import ForwarderError
-from forwarder.interfaces import Advises, Sink, Source
-from forwarder.model import Concern
+
+if TYPE_CHECKING:
+    from forwarder.config import Config
+    from forwarder.interfaces import Sink, Source
+    from forwarder.model import Concern
 
 _WORDS: Final = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "fails": "[red]fails[/]"}
 
@@ -109,10 +113,9 @@ async def _probe_all(config: Config) -> list[Finding]:
     return [finding for some in found for finding in some]
 
 
-_Probe = Callable[[], Awaitable[tuple[str, Sequence[Concern]]]]
-
-
-async def _probe(part: str, probe: _Probe) -> list[Finding]:
+async def _probe(
+    part: str, probe: Callable[[], Awaitable[tuple[str, Sequence[Concern]]]]
+) -> list[Finding]:
     try:
         said, concerns = await probe()
     except ForwarderError as error:
@@ -137,6 +140,8 @@ async def _source(config: Config, name: str) -> tuple[str, Sequence[Concern]]:
 
 
 async def _sink(config: Config, name: str) -> tuple[str, Sequence[Concern]]:
+    from forwarder.config import format_named
+
     options = config.sinks[name]
     format_ = format_named(options.format)
     return await _asked(options.open(name=name, format=format_, memory=_Forgetful()))
@@ -145,6 +150,8 @@ async def _sink(config: Config, name: str) -> tuple[str, Sequence[Concern]]:
 async def _asked(
     opening: AbstractAsyncContextManager[Source | Sink],
 ) -> tuple[str, Sequence[Concern]]:
+    from forwarder.interfaces import Advises
+
     async with opening as part:
         said = await part.probe()
         return said, await part.concerns() if isinstance(part, Advises) else ()

@@ -1,23 +1,18 @@
 """`dead-letters`: what was given up on, to be looked at, sent again or discarded."""
 
-import base64
-import csv
+from __future__ import annotations
+
 import sys
-from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
-from typing import Annotated, Any, Final, get_args
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import anyio
-import msgspec
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from forwarder.cli.events import Format, Since
-from forwarder.cli.listing import Output, harmless
+from forwarder.cli.letters import summary, write_list, write_whole
 from forwarder.cli.replay import known_sink, said_later
 from forwarder.cli.terminal import (
     INCOMPLETE,
@@ -28,9 +23,11 @@ from forwarder.cli.terminal import (
     parse_time,
     shown,
 )
-from forwarder.config import Config
 from forwarder.errors import Reason
-from forwarder.model import DeadLetter
+
+if TYPE_CHECKING:
+    from forwarder.config import Config
+    from forwarder.model import DeadLetter
 
 app = typer.Typer(no_args_is_help=True, help="What was given up on: list, show, replay, discard.")
 
@@ -42,18 +39,6 @@ ReasonName = Annotated[
     Reason | None, typer.Option("--reason", help=f"One of {', '.join(get_args(Reason))}.")
 ]
 Every = Annotated[bool, typer.Option("--all", help="Every dead letter there is.")]
-COLUMNS: Final = (
-    "id",
-    "source",
-    "sink",
-    "event_id",
-    "reason",
-    "detail",
-    "attempts",
-    "first_seen_at",
-    "last_seen_at",
-    "asked_at",
-)
 
 
 @app.callback()
@@ -81,18 +66,7 @@ def list_letters(
     configuration = loaded(config)
     after = parse_time(since) if since else None
     letters = anyio.run(lambda: _found(configuration, sink=sink, reason=reason, since=after))
-    chosen: Output = output or ("table" if out.is_terminal else "json")
-    if chosen == "table":
-        _table(letters)
-    elif chosen == "json":
-        for letter in letters:
-            sys.stdout.buffer.write(msgspec.json.encode(_row(letter)) + b"\n")
-    else:
-        sys.stdout.reconfigure(encoding="utf-8", newline="")  # type: ignore[union-attr]
-        rows = csv.writer(sys.stdout)
-        rows.writerow(COLUMNS)
-        rows.writerows([harmless(_cell(each)) for each in _row(x).values()] for x in letters)
-    sys.stdout.flush()
+    write_list(letters, output)
 
 
 @app.command("show")
@@ -116,15 +90,7 @@ def show_letter(
         err.print(f"there is no dead letter {letter_id}")
         sys.exit(INCOMPLETE)
     (letter,) = letters
-    if json:
-        whole = _row(letter) | _body(letter)
-        sys.stdout.buffer.write(msgspec.json.encode(whole) + b"\n")
-        return
-    for name, value in _row(letter).items():
-        out.print(f"[bold]{name}[/] {shown(_cell(value))}")
-    out.print("[bold]original[/]")
-    for line in _readable(letter.body).splitlines() or [""]:
-        out.print(Text(shown(line).replace("\\[", "[")))
+    write_whole(letter, json=json)
 
 
 @app.command("replay")
@@ -187,7 +153,7 @@ def discard_letters(
     if not letters:
         err.print("no dead letter matches")
         sys.exit(INCOMPLETE)
-    for line in _summary(letters):
+    for line in summary(letters):
         out.print(line)
     if not yes:
         typer.confirm("Forget them for good?", abort=True, err=True)
@@ -240,7 +206,7 @@ async def _replay(
         err.print("no dead letter matches")
         return False
     if dry_run:
-        for line in _summary(letters):
+        for line in summary(letters):
             out.print(f"{line} would be tried again")
         return True
     from forwarder.app.letters import replay_letters
@@ -261,59 +227,3 @@ async def _replay(
 async def _discard(config: Config, ids: list[int]) -> int:
     async with config.store.open(lock=False, write=True) as outbox:
         return await outbox.discard_letters(ids)
-
-
-def _summary(letters: Sequence[DeadLetter]) -> list[str]:
-    counts = Counter((letter.sink, letter.reason) for letter in letters)
-    return [
-        f"{count:,} of {shown(f'sink {sink}' if sink else 'no sink (records)')}: {reason}"
-        for (sink, reason), count in sorted(counts.items())
-    ]
-
-
-def _table(letters: Sequence[DeadLetter]) -> None:
-    if not letters:
-        out.print("no dead letters")
-        return
-    table = Table("id", "last seen", "sink", "reason", "tries", "event", "detail")
-    for letter in letters:
-        table.add_row(
-            str(letter.id),
-            f"{letter.last_seen_at:%Y-%m-%d %H:%M:%S}Z",
-            shown(letter.sink or f"({letter.source})"),
-            letter.reason + (" (again)" if letter.asked_at else ""),
-            str(letter.attempts),
-            letter.event_id,
-            shown(letter.detail),
-        )
-    out.print(table)
-
-
-def _row(letter: DeadLetter) -> dict[str, Any]:
-    return {name: getattr(letter, name) for name in COLUMNS}
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    return value.isoformat(timespec="milliseconds") if isinstance(value, datetime) else str(value)
-
-
-def _body(letter: DeadLetter) -> dict[str, Any]:
-    """Return the original: JSON as it is, other text as text, anything else in base64."""
-    try:
-        msgspec.json.decode(letter.body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        pass
-    else:
-        return {"original": msgspec.Raw(letter.body)}
-    try:
-        return {"original": letter.body.decode()}
-    except UnicodeDecodeError:
-        return {"original_base64": base64.b64encode(letter.body).decode()}
-
-
-def _readable(body: bytes) -> str:
-    with suppress(msgspec.DecodeError, RecursionError):
-        body = msgspec.json.format(body, indent=2)
-    return body.decode("utf-8", "backslashreplace")

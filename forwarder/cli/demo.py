@@ -1,5 +1,7 @@
 """`demo`: a Bitbucket, the forwarder and a file, all on this machine."""
 
+from __future__ import annotations
+
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,13 +18,11 @@ import typer
 from rich.table import Table
 
 from forwarder.cli.listing import TableListing
-from forwarder.cli.terminal import INCOMPLETE, out, shown, span
-from forwarder.config import Config, load
-from forwarder.model import Event
-from forwarder.normalizers.soteri import CATEGORY
-from forwarder.options import parse_duration
+from forwarder.cli.terminal import INCOMPLETE, out, seconds, shown, span
 
 if TYPE_CHECKING:
+    from forwarder.config import Config
+    from forwarder.model import Event
     from forwarder.simulator import Simulator
 
 _HISTORY: Final = 300  # of all categories; the forwarder takes Soteri's
@@ -53,7 +53,9 @@ def demo(
     keep_running: Annotated[
         bool, typer.Option("--keep-running", help="Go on until stopped with Ctrl-C.")
     ] = False,
-    seconds: Annotated[str, typer.Option("--for", help="How long events go on happening.")] = "12s",
+    duration: Annotated[
+        str, typer.Option("--for", help="How long events go on happening.")
+    ] = "12s",
     port: Annotated[
         int, typer.Option("--port", help="Of the status page and /metrics; 0 takes a free one.")
     ] = 0,
@@ -71,10 +73,7 @@ def demo(
 
       soteri-forwarder demo --keep-running --port 9187
     """
-    try:
-        lasting = parse_duration(seconds)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--for") from error
+    lasting = seconds(duration, "--for")
     place = folder or Path(tempfile.mkdtemp(prefix="soteri-forwarder-demo-"))
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     well = anyio.run(_play, place, float("inf") if keep_running else lasting, port)
@@ -93,6 +92,8 @@ class _Arrivals:
 
     def fresh(self) -> list[Event]:
         """Return the events of the whole lines that are new, and take note of their lag."""
+        from forwarder.model import Event
+
         if not self.path.exists():
             return []
         with self.path.open("rb") as file:
@@ -145,7 +146,9 @@ async def _beside(
         group.cancel_scope.cancel()
 
 
-async def _show(simulator: "Simulator", arrivals: _Arrivals, lasting: float) -> None:
+async def _show(simulator: Simulator, arrivals: _Arrivals, lasting: float) -> None:
+    from forwarder.normalizers.soteri import CATEGORY
+
     lines = TableListing()
     ends = anyio.current_time() + lasting
     while anyio.current_time() < ends:
@@ -161,7 +164,9 @@ async def _show(simulator: "Simulator", arrivals: _Arrivals, lasting: float) -> 
             await anyio.sleep(0.1)
 
 
-def _summary(simulator: "Simulator", arrivals: _Arrivals) -> bool:
+def _summary(simulator: Simulator, arrivals: _Arrivals) -> bool:
+    from forwarder.normalizers.soteri import CATEGORY
+
     arrivals.fresh()
     made = len(simulator.truth(categories=[CATEGORY]))
     inside = len(set(arrivals.ids))
@@ -180,7 +185,9 @@ def _summary(simulator: "Simulator", arrivals: _Arrivals) -> bool:
     return made == inside and not doubled
 
 
-def _configured(folder: Path, url: str, simulator: "Simulator", port: int) -> Config:
+def _configured(folder: Path, url: str, simulator: Simulator, port: int) -> Config:
+    from forwarder.config import load
+
     token = folder / "bitbucket-token"
     token.touch(mode=0o600)
     token.write_text(simulator.options.token + "\n", "utf-8")

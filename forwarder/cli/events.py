@@ -1,15 +1,19 @@
 """`events`: what the outbox holds, delivered or not."""
 
+from __future__ import annotations
+
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import anyio
 import typer
 
 from forwarder.cli.listing import Output, listing
 from forwarder.cli.terminal import ConfigOption, loaded, parse_time
-from forwarder.config import Config
-from forwarder.model import EventFilter
+
+if TYPE_CHECKING:
+    from forwarder.config import Config
+    from forwarder.model import EventFilter
 
 Kinds = Annotated[
     list[str] | None, typer.Option("--kind", help='Such as "hook.skipped" or "hook.*".')
@@ -65,6 +69,8 @@ def event_filter(
     repositories: list[str] | None,
 ) -> EventFilter:
     """Return what the options ask for."""
+    from forwarder.model import EventFilter
+
     return EventFilter(
         since=parse_time(since) if since else None,
         until=parse_time(until) if until else None,

@@ -1,8 +1,10 @@
 """`explain`: the way of one event, from the page that brought it to each sink."""
 
+from __future__ import annotations
+
 import re
 import sys
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import anyio
 import msgspec
@@ -10,9 +12,11 @@ import typer
 from rich.table import Table
 
 from forwarder.cli.terminal import INCOMPLETE, ConfigOption, err, loaded, out, shown
-from forwarder.config import Config
-from forwarder.explanation import Delivery, Explanation, Identity
-from forwarder.model import StoredPage
+
+if TYPE_CHECKING:
+    from forwarder.config import Config
+    from forwarder.explanation import Delivery, Explanation, Identity
+    from forwarder.model import StoredPage
 
 _SHOWN_AT_MOST: Final = 10
 _COLOURS: Final = {

@@ -1,15 +1,16 @@
 """`export`: a range of the audit log, straight from Bitbucket; nothing is stored."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, aclosing
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import anyio
 import typer
-from pydantic import ValidationError
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from forwarder.cli.events import (
@@ -25,13 +26,12 @@ from forwarder.cli.events import (
 from forwarder.cli.listing import Output, listing
 from forwarder.cli.terminal import ConfigOption, err, loaded, shown
 from forwarder.errors import ConfigError
-from forwarder.model import Event, EventFilter, Page, Record
-from forwarder.normalizers import Catalogue, CatalogueNormalizer
-from forwarder.secret import Secret
-from forwarder.selection import matcher
-from forwarder.sources.bitbucket_audit import BitbucketAuditConfig
-from forwarder.sources.bitbucket_audit.connection import repository_name
-from forwarder.sources.bitbucket_audit.source import BitbucketAudit
+
+if TYPE_CHECKING:
+    from forwarder.model import Event, EventFilter, Page, Record
+    from forwarder.normalizers import Catalogue
+    from forwarder.sources.bitbucket_audit import BitbucketAuditConfig
+    from forwarder.sources.bitbucket_audit.source import BitbucketAudit
 
 
 def export(
@@ -76,6 +76,8 @@ def export(
 
       soteri-forwarder export --url https://bitbucket.example.com --token-file ./token --since 24h
     """
+    from forwarder.normalizers import CatalogueNormalizer
+
     name, asked, catalogue = _bitbucket(config, source, url, token_file)
     every = category is not None and "*" in category
     narrowed = asked.model_copy(
@@ -92,6 +94,8 @@ def export(
 
 
 def _repository(written: str) -> str:
+    from forwarder.sources.bitbucket_audit.connection import repository_name
+
     try:
         return repository_name(written)
     except ValueError as error:
@@ -102,6 +106,12 @@ def _bitbucket(
     path: Path | None, source: str | None, url: str | None, token_file: Path | None
 ) -> tuple[str, BitbucketAuditConfig, Catalogue]:
     """Return a source, the name by which its events are told apart, and what they are called."""
+    from pydantic import ValidationError
+
+    from forwarder.normalizers import Catalogue
+    from forwarder.secret import Secret
+    from forwarder.sources.bitbucket_audit import BitbucketAuditConfig
+
     if url is not None:
         if token_file is None:
             raise typer.BadParameter("--url needs --token-file too")
@@ -133,6 +143,8 @@ async def _export(
     output: Output | None,
     to: Path | None,
 ) -> None:
+    from forwarder.selection import matcher
+
     matches = matcher(wanted)
     written = 0
     async with opened as source:

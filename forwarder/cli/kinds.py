@@ -1,15 +1,19 @@
 """`kinds`: the catalogue of events, for people, for machines and for docs/events.md."""
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Iterator
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 from rich.table import Table
 
 from forwarder.cli.terminal import ConfigOption, loaded, out, shown
-from forwarder.normalizers.catalogue import Kind, shipped
+
+if TYPE_CHECKING:
+    from forwarder.normalizers.catalogue import Kind
 
 _COLOURS = {"critical": "bold red", "high": "red", "medium": "yellow", "low": "cyan"}
 _TECHNIQUES = "https://attack.mitre.org/techniques/"
@@ -31,6 +35,8 @@ def kinds(
 
       soteri-forwarder kinds --json | jq -r '.[] | select(.severity == "high").kind'
     """
+    from forwarder.normalizers.catalogue import shipped
+
     known = loaded(config).catalogue.kinds if config else shipped()
     listed = sorted(known.values(), key=_maker)
     if json:

@@ -1,17 +1,20 @@
 """Events for people and their tools: a table, JSON lines or CSV."""
 
+from __future__ import annotations
+
 import csv
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Literal, Protocol, TextIO
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TextIO
 
 from rich.text import Text
 
 from forwarder.cli.terminal import out, shown
-from forwarder.formats import FORMATS
-from forwarder.model import Event, Severity
+
+if TYPE_CHECKING:
+    from forwarder.model import Event, Severity
 
 Output = Literal["table", "json", "csv"]
 COLUMNS: Final = (
@@ -77,11 +80,14 @@ class JsonListing:
     """The `json` format, a line an event."""
 
     def __init__(self, target: TextIO) -> None:
+        from forwarder.formats import FORMATS
+
         self._target = target
+        self._encode = FORMATS["json"].encode
 
     def add(self, event: Event) -> None:
         """Write the event."""
-        self._target.write(FORMATS["json"].encode(event).decode() + "\n")
+        self._target.write(self._encode(event).decode() + "\n")
 
 
 class CsvListing:

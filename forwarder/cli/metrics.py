@@ -1,5 +1,7 @@
 """`metrics`: what /metrics tells, for people, for machines and for docs/metrics.md."""
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Iterator
 from typing import Annotated
@@ -9,7 +11,6 @@ import typer
 from rich.table import Table
 
 from forwarder.cli.terminal import out, shown
-from forwarder.telemetry import METRICS
 
 
 def metrics(
@@ -25,6 +26,8 @@ def metrics(
 
       soteri-forwarder metrics --json | jq -r '.[].name'
     """
+    from forwarder.telemetry import METRICS
+
     if json:
         sys.stdout.buffer.write(msgspec.json.encode(METRICS) + b"\n")
     elif markdown:
@@ -37,6 +40,8 @@ def metrics(
 
 
 def _page() -> Iterator[str]:
+    from forwarder.telemetry import METRICS
+
     yield """\
 # Metrics
 

@@ -1,8 +1,10 @@
 """`reconcile`: is what Bitbucket shows in the store, and at each destination that can be asked?"""
 
+from __future__ import annotations
+
 import sys
 from datetime import UTC, datetime
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import anyio
 import msgspec
@@ -21,10 +23,11 @@ from forwarder.cli.terminal import (
     parse_time,
     shown,
 )
-from forwarder.comparison import Side
 from forwarder.errors import ConfigError
-from forwarder.event_ids import happened_at
-from forwarder.reconciliation import Reconciler, Reconciliation
+
+if TYPE_CHECKING:
+    from forwarder.comparison import Side
+    from forwarder.reconciliation import Reconciliation
 
 _LISTED: Final = 20
 
@@ -59,6 +62,8 @@ def reconcile(
 
       soteri-forwarder reconcile --since 2026-11-01 --until 2026-11-08 --sink splunk --repair
     """
+    from forwarder.reconciliation import Reconciler
+
     if since is None:
         raise typer.BadParameter('say from when: --since 24h, --since "2026-11-22"')
     configuration = loaded(config)
@@ -114,6 +119,8 @@ def _show(found: Reconciliation) -> None:
 
 
 def _explain(side: Side) -> None:
+    from forwarder.event_ids import happened_at
+
     name = shown(side.name)
     if side.unasked:
         err.print(f"[yellow]note:[/] {name} was not compared: {shown(side.unasked)}")

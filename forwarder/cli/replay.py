@@ -1,15 +1,19 @@
 """`replay`: stored events of a time range to one sink again."""
 
+from __future__ import annotations
+
 import sys
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import anyio
 import typer
 
 from forwarder.cli.events import Kinds, Since, Until, event_filter
 from forwarder.cli.terminal import INCOMPLETE, ConfigOption, err, loaded, out, shown
-from forwarder.config import Config
-from forwarder.model import EventFilter, Replay
+
+if TYPE_CHECKING:
+    from forwarder.config import Config
+    from forwarder.model import EventFilter, Replay
 
 SinkName = Annotated[str, typer.Option("--sink", help="The sink's name in the configuration.")]
 LATER: Final = "no daemon runs: they are sent when it does (soteri-forwarder run)"

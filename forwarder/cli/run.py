@@ -12,9 +12,9 @@ from forwarder.cli.terminal import (
     ConfigOption,
     err,
     loaded,
+    seconds,
     shown,
 )
-from forwarder.options import parse_duration
 
 
 def run(
@@ -47,10 +47,7 @@ def run(
     if not once:
         anyio.run(app.run, configuration)
         return
-    try:
-        deadline = parse_duration(timeout)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--timeout") from error
+    deadline = seconds(timeout, "--timeout")
     owed, denied = anyio.run(lambda: app.run_once(configuration, deadline=deadline))
     for line in owed:
         err.print(f"[red]owed:[/] {shown(line)}")

@@ -1,17 +1,18 @@
 """`simulate`: a Bitbucket with Soteri for trials and tests."""
 
+from __future__ import annotations
+
 import re
 import signal
 from collections.abc import Iterable
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import anyio
 import typer
 from anyio.abc import TaskStatus
 
-from forwarder.cli.terminal import out, shown
-from forwarder.options import parse_duration
+from forwarder.cli import simulate_options as options
+from forwarder.cli.terminal import out, seconds, shown
 
 if TYPE_CHECKING:
     from forwarder.simulator import FaultName, Simulator, SimulatorOptions
@@ -25,218 +26,45 @@ token = "{token}"
 start_at = "beginning"
 poll_interval = "5s"
 """
-_SERVER: Final = "Server"
-_EVENTS: Final = "Events"
-_TROUBLE: Final = "Trouble"
-_END: Final = "End"
 
 
 def simulate(
     *,
-    host: Annotated[
-        str, typer.Option(help="Address to listen on.", rich_help_panel=_SERVER)
-    ] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option(help="Port; 0 takes a free one.", rich_help_panel=_SERVER)
-    ] = 7990,
-    context: Annotated[
-        str,
-        typer.Option(help='Context path, such as "/bitbucket".', rich_help_panel=_SERVER),
-    ] = "",
-    internal_host: Annotated[
-        str,
-        typer.Option(
-            help="Address that Bitbucket believes to have; nextPageLink names it.",
-            rich_help_panel=_SERVER,
-        ),
-    ] = "http://bitbucket.internal:7990",
-    token: Annotated[
-        str, typer.Option(help="HTTP access token of an administrator.", rich_help_panel=_SERVER)
-    ] = "simulator-admin-token",  # noqa: S107  opens nothing but the simulator
-    project_token: Annotated[
-        str,
-        typer.Option(
-            help="HTTP access token of one who administers --project only.",
-            rich_help_panel=_SERVER,
-        ),
-    ] = "simulator-project-token",  # noqa: S107  the same
-    project: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Key of a project of --project-token; may be repeated. [default: SEC]",
-            rich_help_panel=_SERVER,
-            show_default=False,
-        ),
-    ] = None,
-    username: Annotated[
-        str, typer.Option(help="User for Basic authentication.", rich_help_panel=_SERVER)
-    ] = "admin",
-    password: Annotated[
-        str, typer.Option(help="Password for it.", rich_help_panel=_SERVER)
-    ] = "admin",  # noqa: S107  the same
-    bitbucket_version: Annotated[
-        str, typer.Option(help="Version to claim.", rich_help_panel=_SERVER)
-    ] = "8.19.1",
-    seed: Annotated[
-        int, typer.Option(help="Another seed makes other events.", rich_help_panel=_EVENTS)
-    ] = 1,
-    history: Annotated[
-        int, typer.Option(min=0, help="Events before the start.", rich_help_panel=_EVENTS)
-    ] = 1000,
-    span: Annotated[
-        str, typer.Option(help="How far back they go.", rich_help_panel=_EVENTS)
-    ] = "24h",
-    rate: Annotated[
-        float,
-        typer.Option(min=0, help="Events a second from then on.", rich_help_panel=_EVENTS),
-    ] = 1.0,
-    events: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True,
-            dir_okay=False,
-            help="Serve these captured events (JSON lines as REST gives them) and no others.",
-            rich_help_panel=_EVENTS,
-        ),
-    ] = None,
-    audit_logs: Annotated[
-        Path | None,
-        typer.Option(
-            file_okay=False,
-            metavar="FOLDER",
-            help="Write the nodes' audit log files too, in a folder for each node in this one.",
-            rich_help_panel=_EVENTS,
-        ),
-    ] = None,
-    soteri: Annotated[
-        float,
-        typer.Option(min=0, max=1, help="Share of Soteri's events.", rich_help_panel=_EVENTS),
-    ] = 0.3,
-    bursts: Annotated[
-        float,
-        typer.Option(
-            min=0,
-            max=1,
-            help="Share of events that begin a burst in one millisecond.",
-            rich_help_panel=_EVENTS,
-        ),
-    ] = 0.03,
-    twins: Annotated[
-        float,
-        typer.Option(
-            min=0,
-            max=1,
-            help="Share of events written twice, equal in all.",
-            rich_help_panel=_EVENTS,
-        ),
-    ] = 0.01,
-    late: Annotated[
-        float,
-        typer.Option(
-            min=0,
-            max=1,
-            help="Share of events that show up after their time.",
-            rich_help_panel=_EVENTS,
-        ),
-    ] = 0.0,
-    late_by: Annotated[
-        str, typer.Option(help="How late, at most.", rich_help_panel=_EVENTS)
-    ] = "30s",
-    skew: Annotated[
-        str,
-        typer.Option(
-            help="How far one node's clock is ahead, and another's behind.",
-            rich_help_panel=_EVENTS,
-        ),
-    ] = "0s",
-    retention: Annotated[
-        str | None,
-        typer.Option(help="Forget older rows. [default: never]", rich_help_panel=_EVENTS),
-    ] = None,
-    coverage: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="AREA=LEVEL",
-            help='Coverage level; "ecosystem=off" hides Soteri\'s events. May be repeated.',
-            rich_help_panel=_EVENTS,
-        ),
-    ] = None,
-    exclude_action: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Action that is not audited: its text or key. May be repeated.",
-            rich_help_panel=_EVENTS,
-        ),
-    ] = None,
-    faults: Annotated[
-        float,
-        typer.Option(
-            min=0,
-            max=1,
-            help="Share of requests that fail, by every transient fault alike.",
-            rich_help_panel=_TROUBLE,
-        ),
-    ] = 0.0,
-    fault: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME[=RATE]",
-            help='One fault and its share of requests, 1 if not given; "help" lists the names. '
-            "May be repeated, and beats --faults.",
-            rich_help_panel=_TROUBLE,
-        ),
-    ] = None,
-    slow: Annotated[
-        str, typer.Option(help="How late a slow answer is.", rich_help_panel=_TROUBLE)
-    ] = "1s",
-    busy: Annotated[
-        str,
-        typer.Option(
-            help="How long a busy search waits before its 500; a real one 30s.",
-            rich_help_panel=_TROUBLE,
-        ),
-    ] = "0s",
-    rate_limit: Annotated[
-        bool,
-        typer.Option(
-            "--rate-limit",
-            help="Limit each user to 60 requests, and 5 a second.",
-            rich_help_panel=_TROUBLE,
-        ),
-    ] = False,
-    retry_after: Annotated[
-        Literal["seconds", "date", "none"],
-        typer.Option(
-            help="How a refused client is told the wait.",
-            rich_help_panel=_TROUBLE,
-        ),
-    ] = "seconds",
-    limit_cap: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            help="Largest page: 100000, or 10000 as Atlassian's knowledge base has it.",
-            rich_help_panel=_TROUBLE,
-        ),
-    ] = 100_000,
-    denied: Annotated[
-        Literal["401", "403"],
-        typer.Option(
-            help="Status for one who may not read; perhaps 403 on newer versions.",
-            rich_help_panel=_TROUBLE,
-        ),
-    ] = "401",
-    count: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Make no more live events than this, and end then if there is no --duration.",
-            rich_help_panel=_END,
-        ),
-    ] = None,
-    duration: Annotated[
-        str | None, typer.Option(help="End after this.", rich_help_panel=_END)
-    ] = None,
+    host: options.Host = "127.0.0.1",
+    port: options.Port = 7990,
+    context: options.Context = "",
+    internal_host: options.InternalHost = "http://bitbucket.internal:7990",
+    token: options.Token = "simulator-admin-token",  # noqa: S107  opens nothing but the simulator
+    project_token: options.ProjectToken = "simulator-project-token",  # noqa: S107  opens nothing but the simulator
+    project: options.Project = None,
+    username: options.Username = "admin",
+    password: options.Password = "admin",  # noqa: S107  opens nothing but the simulator
+    bitbucket_version: options.BitbucketVersion = "8.19.1",
+    seed: options.Seed = 1,
+    history: options.History = 1000,
+    span: options.Span = "24h",
+    rate: options.Rate = 1.0,
+    events: options.Events = None,
+    audit_logs: options.AuditLogs = None,
+    soteri: options.Soteri = 0.3,
+    bursts: options.Bursts = 0.03,
+    twins: options.Twins = 0.01,
+    late: options.Late = 0.0,
+    late_by: options.LateBy = "30s",
+    skew: options.Skew = "0s",
+    retention: options.Retention = None,
+    coverage: options.Coverage = None,
+    exclude_action: options.ExcludeAction = None,
+    faults: options.Faults = 0.0,
+    fault: options.Fault = None,
+    slow: options.Slow = "1s",
+    busy: options.Busy = "0s",
+    rate_limit: options.RateLimit = False,
+    retry_after: options.RetryAfter = "seconds",
+    limit_cap: options.LimitCap = 100_000,
+    denied: options.Denied = "401",
+    count: options.Count = None,
+    duration: options.Duration = None,
 ) -> None:
     """Play a Bitbucket Data Center with Soteri installed, until stopped.
 
@@ -273,7 +101,7 @@ def simulate(
             f'"{bitbucket_version}" is not a version such as "8.19.1"',
             param_hint="--bitbucket-version",
         )
-    options = SimulatorOptions(
+    made = SimulatorOptions(
         seed=seed,
         context=_path(context),
         internal_host=internal_host.rstrip("/"),
@@ -286,7 +114,7 @@ def simulate(
         events=events,
         audit_logs=audit_logs,
         history=history,
-        span=_seconds(span, "--span"),
+        span=seconds(span, "--span"),
         rate=0.0 if events else rate,
         live_count=count,
         mixture=Mixture(
@@ -294,25 +122,25 @@ def simulate(
             bursts=bursts,
             twins=twins,
             late=late,
-            late_seconds=_seconds(late_by, "--late-by"),
-            skew_seconds=_seconds(skew, "--skew"),
+            late_seconds=seconds(late_by, "--late-by"),
+            skew_seconds=seconds(skew, "--skew"),
         ),
         limit_cap=limit_cap,
-        retention=_seconds(retention, "--retention") if retention else None,
+        retention=seconds(retention, "--retention") if retention else None,
         denied_status=401 if denied == "401" else 403,
         rate_limit=rate_limit,
         retry_after=retry_after,
-        slow_seconds=_seconds(slow, "--slow"),
-        busy_seconds=_seconds(busy, "--busy"),
+        slow_seconds=seconds(slow, "--slow"),
+        busy_seconds=seconds(busy, "--busy"),
         coverage=dict(_pair(text, "--coverage") for text in coverage or ()),
         denylist=tuple(exclude_action or ()),
         fault_rates=_rates(faults, fault or ()),
     )
-    lasting = _seconds(duration, "--duration") if duration else None
-    anyio.run(_play, options, host, port, lasting)
+    lasting = seconds(duration, "--duration") if duration else None
+    anyio.run(_play, made, host, port, lasting)
 
 
-async def _play(options: "SimulatorOptions", host: str, port: int, lasting: float | None) -> None:
+async def _play(options: SimulatorOptions, host: str, port: int, lasting: float | None) -> None:
     from forwarder.simulator import Simulator, serve
 
     try:
@@ -342,7 +170,7 @@ async def _play(options: "SimulatorOptions", host: str, port: int, lasting: floa
     )
 
 
-async def _live(simulator: "Simulator", lasting: float | None) -> None:
+async def _live(simulator: Simulator, lasting: float | None) -> None:
     """Let events happen until the time is up, or, without one, until all are made."""
     count = simulator.options.live_count
     with anyio.move_on_after(lasting):
@@ -361,7 +189,7 @@ async def _until_signal(
             return
 
 
-def _introduce(simulator: "Simulator", url: str) -> None:
+def _introduce(simulator: Simulator, url: str) -> None:
     options = simulator.options
     out.print(f"A simulated Bitbucket with Soteri listens on [bold]{shown(url)}[/]")
     out.print(f"  token of an administrator: [bold]{shown(options.token)}[/]")
@@ -370,13 +198,6 @@ def _introduce(simulator: "Simulator", url: str) -> None:
     out.print(f"  rows in its log: {len(simulator.log.rows)}")
     out.print("\nFor the forwarder's configuration:\n")
     out.print(_SNIPPET.format(url=url, token=options.token), markup=False)
-
-
-def _seconds(text: str, option: str) -> float:
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint=option) from error
 
 
 def _path(text: str) -> str:
@@ -392,7 +213,7 @@ def _pair(text: str, option: str) -> tuple[str, str]:
     return name, value
 
 
-def _rates(every: float, each: Iterable[str]) -> "dict[FaultName, float]":
+def _rates(every: float, each: Iterable[str]) -> dict[FaultName, float]:
     """Return each fault's share of the requests; they must not add up to more than all."""
     from forwarder.simulator import fault_name, mix
 

@@ -1,8 +1,10 @@
 """`status`: how it is, from the store alone, so that it answers whether or not a daemon runs."""
 
+from __future__ import annotations
+
 import sys
 from datetime import UTC, datetime
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import anyio
 import msgspec
@@ -10,8 +12,10 @@ import typer
 from rich.table import Table
 
 from forwarder.cli.terminal import INCOMPLETE, ConfigOption, ago, err, loaded, out, shown, span
-from forwarder.config import Config
-from forwarder.model import SinkStatus, SourceStatus, Status
+
+if TYPE_CHECKING:
+    from forwarder.config import Config
+    from forwarder.model import SinkStatus, SourceStatus, Status
 
 _COLOURS = {"running": "green", "retrying": "yellow", "waiting": "yellow", "paused": "red"}
 _SOON: Final = 86_400.0

@@ -1,17 +1,17 @@
 """What every verb shares: where it prints, how it reads times, what it exits with."""
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
-import structlog
 import typer
 from rich.console import Console
 
-from forwarder.config import Config, load
 from forwarder.errors import (
     AccessError,
     ConfigError,
@@ -19,7 +19,9 @@ from forwarder.errors import (
     StoreError,
     TransientError,
 )
-from forwarder.options import parse_duration
+
+if TYPE_CHECKING:
+    from forwarder.config import Config
 
 OK: Final = 0
 INCOMPLETE: Final = 1
@@ -43,8 +45,10 @@ ConfigOption = Annotated[
 ]
 
 
-def _quieten() -> None:
+def quieten() -> None:
     """Keep log lines out of what verbs say: stdout is for answers; `run` sets its own log up."""
+    import structlog
+
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger("error"),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
@@ -57,6 +61,9 @@ def loaded(path: Path | None) -> Config:
     Raises:
         ConfigError: with every problem at once.
     """
+    from forwarder.config import load
+
+    quieten()
     config = load(path)
     for warning in config.warnings:
         err.print(f"[yellow]warning:[/] {shown(warning)}")
@@ -66,7 +73,6 @@ def loaded(path: Path | None) -> Config:
 @contextmanager
 def exit_codes() -> Iterator[None]:
     """Turn our errors into one clear message and the exit code that belongs to them."""
-    _quieten()
     try:
         yield
     except ConfigError as error:
@@ -107,12 +113,28 @@ def shown(text: str) -> str:
     return plain.replace("[", "\\[")
 
 
+def seconds(text: str, option: str) -> float:
+    """Return the seconds of a duration that `option` was given.
+
+    Raises:
+        typer.BadParameter: it is none.
+    """
+    from forwarder.options import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from error
+
+
 def parse_time(text: str) -> datetime:
     """Return an aware UTC time for ``2026-11-22``, ``2026-11-22T10:00:00Z`` or ``24h`` (ago).
 
     Raises:
         typer.BadParameter: none of these.
     """
+    from forwarder.options import parse_duration
+
     try:
         return datetime.now(UTC) - timedelta(seconds=parse_duration(text))
     except (ValueError, OverflowError):

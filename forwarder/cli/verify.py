@@ -1,20 +1,22 @@
 """`verify`: is what the file sink has written whole and unchanged?"""
 
+from __future__ import annotations
+
 import sys
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from forwarder.chain import Check
 from forwarder.cli.terminal import INCOMPLETE, OK, err, out, shown
-from forwarder.formats.json import VERSION
-from forwarder.model import Link
-from forwarder.sinks.file.reading import LONGEST, Part, opened
-from forwarder.sinks.file.rotation import parts
+
+if TYPE_CHECKING:
+    from forwarder.chain import Check
+    from forwarder.model import Link
+    from forwarder.sinks.file.reading import Part
 
 _SHOWN_EACH: Final = 5000  # lines, between two looks of the progress bar
 
@@ -45,6 +47,9 @@ def verify(
 
       soteri-forwarder verify audit.jsonl --head bitbucket=1234:5f0c…
     """
+    from forwarder.chain import Check
+    from forwarder.formats.json import VERSION
+
     check = Check(versions={VERSION}, heads=dict(map(_head, head or ())))
     paths = list(_present(files))
     problems = 0
@@ -62,6 +67,8 @@ def verify(
 
 
 def _head(written: str) -> tuple[str, Link]:
+    from forwarder.model import Link
+
     source, _, link = written.partition("=")
     sequence, _, digest = link.partition(":")
     if not source or not sequence.isdecimal() or len(digest) != 64:
@@ -73,6 +80,8 @@ def _head(written: str) -> tuple[str, Link]:
 
 
 def _present(files: Iterable[Path]) -> Iterator[Path]:
+    from forwarder.sinks.file.rotation import parts
+
     for path in files:
         try:
             found = path.is_file() or parts(path)
@@ -84,6 +93,8 @@ def _present(files: Iterable[Path]) -> Iterator[Path]:
 
 
 def _all(paths: Iterable[Path]) -> Iterator[Path]:
+    from forwarder.sinks.file.rotation import parts
+
     for path in paths:
         yield from (part for _, part in parts(path))
         if path.exists():
@@ -92,6 +103,8 @@ def _all(paths: Iterable[Path]) -> Iterator[Path]:
 
 def _problems(check: Check, paths: Iterable[Path], bar: Progress, task: TaskID) -> Iterator[str]:
     """Yield what is wrong, each with its file and line."""
+    from forwarder.sinks.file.reading import opened
+
     read: set[tuple[int, int]] = set()
     done = total = 0
     for path in paths:
@@ -113,6 +126,8 @@ def _problems(check: Check, paths: Iterable[Path], bar: Progress, task: TaskID) 
 
 def _lines(check: Check, part: Part) -> Iterator[tuple[int, str]]:
     """Yield the number of each line, and what is wrong with it or nothing."""
+    from forwarder.sinks.file.reading import LONGEST
+
     number = 0
     try:
         while line := part.lines.readline(LONGEST):
