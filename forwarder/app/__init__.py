@@ -176,7 +176,7 @@ def _collect_less() -> None:
     """Look for cyclic garbage less often: what was built stays, and what flows has no cycles."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
+    gc.set_threshold(5_000, 20, 20)
 
 
 def _sources(config: Config, outbox: Outbox, pressure: Pressure, *, once: bool) -> Iterator[Part]:
