@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 from ahocorasick_rs import BytesAhoCorasick, MatchKind
 
-from forwarder.model import Record
+from forwarder.model import Attribute, Record
 from forwarder.sources.bitbucket_audit.shapes import Entity
 
 _MASK: Final = (1 << 48) - 1
@@ -43,7 +43,7 @@ def derive(namespace: str, ms: int, entity: Entity) -> str:
             entity.type,
             entity.affected_objects or (),
             entity.changed_values or (),
-            sorted(attributes, key=_encode) if len(attributes) > 1 else attributes,
+            _sorted(attributes),
             entity.source or None,
             entity.node or None,
             entity.system or None,
@@ -53,6 +53,13 @@ def derive(namespace: str, ms: int, entity: Entity) -> str:
     if _empties.find_matches_as_indexes(content):
         content = _without_empty(content)
     return f"{ms & _MASK:012x}{blake2b(content, digest_size=_DIGEST_BYTES).hexdigest()}"
+
+
+def _sorted(attributes: tuple[Attribute, ...]) -> tuple[Attribute, ...] | msgspec.Raw:
+    """Return the attributes in the order of what they are encoded to; each is encoded once."""
+    if len(attributes) < 2:
+        return attributes
+    return msgspec.Raw(b"[%b]" % b",".join(sorted(map(_encode, attributes))))
 
 
 def _without_empty(content: bytes) -> bytes:
