@@ -4,7 +4,9 @@ They are put together here, so that no scanner takes this file for a leak.
 """
 
 import base64
+import json
 import random
+import re
 
 _random = random.Random(20260102)
 _ALNUM = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
@@ -86,3 +88,19 @@ INNOCENT = (
     "alice <alice@example.com>",
 )
 """What looks a little like a credential and is none."""
+
+
+def nested(text: str) -> str:
+    """Return JSON that holds a text of several lines, as attributes of events do."""
+    return json.dumps({"entities": ["x"], "message": f"the first line\n{text}\r\nthe last"})
+
+
+def as_gson(written: str) -> str:
+    """Escape as Gson does unless it is told not to: what could be HTML."""
+    return re.sub("[<>&='\u2028\u2029]", lambda found: f"\\u{ord(found[0]):04x}", written)
+
+
+def forms(secret: str) -> tuple[str, ...]:
+    """All that a secret may look like in a text, JSON, or JSON in a text."""
+    once = json.dumps(secret, ensure_ascii=False)[1:-1]
+    return secret, once, as_gson(once)

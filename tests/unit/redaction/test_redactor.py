@@ -1,7 +1,6 @@
 """Nothing that looks like a credential, or that a user names, is left in an event."""
 
 import json
-import re
 
 import msgspec
 import pytest
@@ -13,7 +12,7 @@ from forwarder.model import Actor, AffectedObject, Attribute, Change, Context, E
 from forwarder.redaction import Redactor, digest, field, mask
 from forwarder.redaction.credentials import SHAPES, WORDS
 from tests.fakes.events import event, hostile_events, hostile_text, linked, stored
-from tests.fakes.secrets import INNOCENT, SECRETS
+from tests.fakes.secrets import INNOCENT, SECRETS, as_gson, forms, nested
 
 
 def with_original(given_event: Event, **record: object) -> Event:
@@ -32,21 +31,6 @@ def _texts(value: object) -> list[str]:
     if isinstance(value, list):
         return [text for each in value for text in _texts(each)]
     return [str(value)]
-
-
-def nested(text: str) -> str:
-    return json.dumps({"entities": ["x"], "message": f"the first line\n{text}\r\nthe last"})
-
-
-def as_gson(written: str) -> str:
-    """Escape as Gson does unless it is told not to: what could be HTML."""
-    return re.sub("[<>&='\u2028\u2029]", lambda found: f"\\u{ord(found[0]):04x}", written)
-
-
-def forms(secret: str) -> tuple[str, ...]:
-    """All that a secret may look like in a text, JSON, or JSON in a text."""
-    once = json.dumps(secret, ensure_ascii=False)[1:-1]
-    return secret, once, as_gson(once)
 
 
 PLACES = {
