@@ -20,12 +20,14 @@ Start at ``app/``: it starts the loops. ``pipeline/poller.py`` fills the outbox,
     health.py     is the daemon well? asked from beside it
     http.py       client factory; one map from an HTTP outcome to our errors
     secret.py     a credential, by value or in a file
+    systemd.py    what the service manager is told
     telemetry.py  every metric
     logs.py       logging set-up
     options.py    the fields that every source and every sink has
     interfaces.py the contracts, in prose
     model.py      the values that travel
     retry.py      how long to wait: arithmetic only
+    span.py       how long something takes, in words
     errors.py     errors, named by what the daemon does next
 """
 

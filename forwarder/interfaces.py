@@ -441,3 +441,7 @@ class Outbox(Protocol):
     async def room(self) -> Room:
         """Return how much of the room that it may take is in use."""
         ...
+
+    def allow(self, capacity: int | None) -> None:
+        """Take `capacity` bytes from now on, at most; None: what there is."""
+        ...

@@ -9,10 +9,10 @@ import gc
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import anyio
 import structlog
@@ -21,10 +21,12 @@ from anyio.abc import TaskGroup
 from forwarder import __version__
 from forwarder.app.letters import replay_letters
 from forwarder.app.overview import stored_status, with_loops
-from forwarder.app.parts import Part, Parts
+from forwarder.app.parts import Forgetful, Key, Part, Parts
+from forwarder.app.reload import Reload
+from forwarder.app.serving import Serving
 from forwarder.app.watching import heart, watched
 from forwarder.config import Config, format_named
-from forwarder.errors import ForwarderError
+from forwarder.errors import ConfigError, ForwarderError
 from forwarder.interfaces import Outbox, Reopens
 from forwarder.model import Replayed, Status
 from forwarder.normalizers import CatalogueNormalizer
@@ -36,6 +38,7 @@ from forwarder.pipeline.pressure import Pressure
 from forwarder.pipeline.stop import Stop
 from forwarder.sinks import SinkConfig
 from forwarder.sources import SourceConfig
+from forwarder.systemd import Systemd
 
 GRACE: Final = 20.0
 """Seconds that a step may still take once a stop is requested: under systemd's and Kubernetes'
@@ -50,11 +53,15 @@ log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 class Daemon:
     """Every part, built and open; `forward` runs it."""
 
-    def __init__(self, config: Config, outbox: Outbox, janitor: Janitor, parts: Parts) -> None:
+    def __init__(
+        self, config: Config, outbox: Outbox, janitor: Janitor, pressure: Pressure, parts: Parts
+    ) -> None:
         self._config = config
         self.outbox = outbox
         self._janitor = janitor
+        self._pressure = pressure
         self._parts = parts
+        self._heart = anyio.CancelScope()
         self._history = History(outbox, lambda: stored_status(self._config, outbox))
 
     async def forward(self, stop: Stop) -> None:
@@ -65,12 +72,18 @@ class Daemon:
         """
         async with anyio.create_task_group() as group:
             group.start_soon(self._janitor.run, stop)
-            group.start_soon(heart(self._config, self.outbox, self.status).run, stop)
+            group.start_soon(self._beat, stop)
             group.start_soon(self._history.run, stop)
             self._parts.begin()
             await stop.wait()
             self._parts.stop()
             await self._parts.ended()
+
+    async def _beat(self, stop: Stop) -> None:
+        while not stop.requested:
+            with self._heart:
+                await heart(self._config, self.outbox, self.status).run(stop)
+            self._heart = anyio.CancelScope()
 
     async def forward_once(self, stop: Stop) -> None:
         """Poll until every source is caught up and everything is delivered, or until `stop`.
@@ -141,6 +154,60 @@ class Daemon:
                 dispatcher.sink.reopen()
                 log.info("sink.reopened", sink=dispatcher.name)
 
+    async def rehearse(self, config: Config) -> None:
+        """Return where `apply` would find nothing wrong with `config`.
+
+        Raises:
+            ConfigError: a part cannot be made.
+        """
+        changed, _ = self._changes(config)
+        if problems := [line for part in changed for line in await part.problems()]:
+            raise ConfigError(problems)
+
+    async def apply(self, config: Config) -> None:
+        """Run as `config` says from now on, but for what takes a restart.
+
+        Only the parts whose settings have changed are closed, each after the step that it is in,
+        and opened again; a removed one leaves its position or checkpoint in the outbox.
+
+        Raises:
+            StoreError: the outbox cannot be used.
+        """
+        changed, removed = self._changes(config)
+        if config.store.url != self._config.store.url:
+            log.warning("restart.needed", setting="store.url")
+        # Until all is swapped an event is kept for the sinks of before and of now.
+        self._obey(config, sinks={*self._config.sinks, *config.sinks})
+        async with anyio.create_task_group() as group:
+            for key in removed:
+                group.start_soon(partial(self._parts.close, key, patience=GRACE))
+            for part in changed:
+                group.start_soon(partial(self._parts.put, part, patience=GRACE))
+        self._obey(config, sinks=set(config.sinks))
+        self._config = config
+        self._heart.cancel()  # to begin again as configured now
+        log.info(
+            "configuration.applied",
+            begun=[part.name for part in changed],
+            ended=[f"{kind}s.{name}" for kind, name in removed],
+        )
+
+    def _changes(self, config: Config) -> tuple[list[Part], list[Key]]:
+        """Return the parts that are new or other than those that run, and those to be gone."""
+        known = self._parts.open_parts
+        wanted = {part.key: part for part in _parts(config, self.outbox, self._pressure)}
+        changed = [part for key, part in wanted.items() if part != known.get(key)]
+        return changed, [key for key in known if key not in wanted]
+
+    def _obey(self, config: Config, *, sinks: Collection[str]) -> None:
+        self._janitor.keep(
+            retention=config.store.retention,
+            rereads={name: source.rereads for name, source in config.sources.items()},
+            sinks=sinks,
+        )
+        self._pressure.letters = config.store.dead_letters
+        self.outbox.allow(config.store.capacity)
+
     async def status(self) -> Status:
         """Return how everything is: what the store says, and what the loops know beyond it."""
         stored = await stored_status(self._config, self.outbox)
@@ -165,10 +232,10 @@ async def assemble(config: Config, *, once: bool = False) -> AsyncIterator[Daemo
             )
             pressure = Pressure(outbox, janitor, letters=config.store.dead_letters)
             parts = Parts(group, once=once)
-            for part in (*_sources(config, outbox, pressure, once=once), *_sinks(config, outbox)):
+            for part in _parts(config, outbox, pressure, once=once):
                 await parts.open(part)
             _collect_less()
-            yield Daemon(config, outbox, janitor, parts)
+            yield Daemon(config, outbox, janitor, pressure, parts)
             group.cancel_scope.cancel()
 
 
@@ -177,6 +244,13 @@ def _collect_less() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(5_000, 20, 20)
+
+
+def _parts(
+    config: Config, outbox: Outbox, pressure: Pressure, *, once: bool = False
+) -> Iterator[Part]:
+    yield from _sources(config, outbox, pressure, once=once)
+    yield from _sinks(config, outbox)
 
 
 def _sources(config: Config, outbox: Outbox, pressure: Pressure, *, once: bool) -> Iterator[Part]:
@@ -195,8 +269,9 @@ def _sources(config: Config, outbox: Outbox, pressure: Pressure, *, once: bool) 
                 yield poller
 
     for name, options in config.sources.items():
-        settings = (options, catalogue, config.store.redact, config.watch)
-        yield Part(("source", name), settings, partial(opened, name, options))
+        settings = (options, config.kinds, config.store.redact, config.watch)
+        rehearse = partial(options.open, name=name)
+        yield Part(("source", name), settings, partial(opened, name, options), rehearse)
 
 
 def _sinks(config: Config, outbox: Outbox) -> Iterator[Part]:
@@ -211,20 +286,27 @@ def _sinks(config: Config, outbox: Outbox) -> Iterator[Part]:
             yield Dispatcher(name, sink, outbox, options, letters=letters)
 
     for name, options in config.sinks.items():
-        yield Part(("sink", name), (options, letters), partial(opened, name, options))
+        format_ = format_named(options.format)
+        rehearse = partial(options.open, name=name, format=format_, memory=Forgetful())
+        settings = (options, letters)
+        yield Part(("sink", name), settings, partial(opened, name, options), rehearse)
 
 
-async def run(config: Config) -> None:
-    """Run the daemon until SIGTERM or SIGINT.
+async def run(config: Config, read: Callable[[], Config]) -> None:
+    """Run the daemon until SIGTERM or SIGINT; SIGHUP has `read` give the configuration anew.
 
     Raises:
         ConfigError, StoreError: as `assemble` and the loops do.
     """
+    systemd = Systemd(os.environ, pid=os.getpid())
+    systemd.starting()
     async with assemble(config) as daemon:
         stop = Stop()
         async with anyio.create_task_group() as group:
-            group.start_soon(_obey_signals, daemon, stop, group)
-            await _start_server(config, daemon, group)
+            serving = Serving(daemon, group)
+            reload = Reload(daemon, serving, systemd, config.log, read)
+            group.start_soon(_obey_signals, stop, group, reload.run, systemd)
+            serving.apply(config.server)
             log.info(
                 "daemon.started",
                 version=__version__,
@@ -232,6 +314,8 @@ async def run(config: Config) -> None:
                 sinks=list(config.sinks),
                 store=config.store.url,
             )
+            group.start_soon(systemd.keep_informed, daemon)
+            systemd.ready()
             await daemon.forward(stop)
             group.cancel_scope.cancel()
     log.info("daemon.stopped")
@@ -245,10 +329,15 @@ async def run_once(config: Config, *, deadline: float) -> tuple[list[str], bool]
     Raises:
         ConfigError, StoreError: as `assemble` and the loops do.
     """
+    systemd = Systemd(os.environ, pid=os.getpid())
     async with assemble(config, once=True) as daemon:
         stop = Stop()
+
+        async def reopen() -> None:
+            daemon.reopen()
+
         async with anyio.create_task_group() as group:
-            group.start_soon(_obey_signals, daemon, stop, group)
+            group.start_soon(_obey_signals, stop, group, reopen, systemd)
             group.start_soon(_stop_after, deadline, stop, group)
             await daemon.forward_once(stop)
             owed, denied = await daemon.owed(), daemon.denied()
@@ -256,20 +345,16 @@ async def run_once(config: Config, *, deadline: float) -> tuple[list[str], bool]
     return owed, denied
 
 
-async def _start_server(config: Config, daemon: Daemon, group: TaskGroup) -> None:
-    if address := config.server.address:
-        from forwarder.server.http import bind, serve
-
-        group.start_soon(serve, daemon, bind(address), config.server)
-
-
-async def _obey_signals(daemon: Daemon, stop: Stop, group: TaskGroup) -> None:
+async def _obey_signals(
+    stop: Stop, group: TaskGroup, hang_up: Callable[[], Coroutine[Any, Any, None]], systemd: Systemd
+) -> None:
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async for received in signals:
             if received == signal.SIGHUP:
-                daemon.reopen()
+                group.start_soon(hang_up)
                 continue
             log.info("stop.requested", signal=signal.Signals(received).name)
+            systemd.stopping()
             group.start_soon(_cancel_after, GRACE, group)
             stop.request()
 

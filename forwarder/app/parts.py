@@ -1,13 +1,15 @@
 """The parts of a running daemon: each source and each sink opened, run and closed on its own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import anyio
+import structlog
 from anyio.abc import TaskGroup, TaskStatus
 
+from forwarder.errors import ConfigError
 from forwarder.pipeline.dispatcher import Dispatcher
 from forwarder.pipeline.poller import Poller
 from forwarder.pipeline.stop import Stop
@@ -15,14 +17,38 @@ from forwarder.pipeline.stop import Stop
 Loop: TypeAlias = Poller | Dispatcher
 Key: TypeAlias = tuple[Literal["source", "sink"], str]
 
+_AGAIN: Final = 5.0
+"""Seconds until a part that could not be opened after all is tried again."""
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One source or sink as configured. `settings` is all that its behaviour depends on."""
+    """One source or sink as configured. `settings` is all that its behaviour depends on.
+
+    `rehearse` opens it without its loop and beside its namesake that runs: nothing is asked, sent
+    or stored, but a mistake shows.
+    """
 
     key: Key
     settings: tuple[Any, ...]
     open: Callable[[], AbstractAsyncContextManager[Loop]] = field(compare=False)
+    rehearse: Callable[[], AbstractAsyncContextManager[object]] = field(compare=False)
+
+    @property
+    def name(self) -> str:
+        """The part in the user's words, such as ``sinks.splunk``."""
+        kind, name = self.key
+        return f"{kind}s.{name}"
+
+    async def problems(self) -> tuple[str, ...]:
+        """Return what is wrong with it, seen without asking anyone."""
+        try:
+            async with self.rehearse():
+                return ()
+        except ConfigError as error:
+            return error.problems
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +56,19 @@ class _Running:
     part: Part
     loop: Loop
     stop: Stop
+    scope: anyio.CancelScope
     ended: anyio.Event
+
+
+class Forgetful:
+    """The memory of a sink that is not to send: the daemon's own is not touched."""
+
+    async def load(self) -> Mapping[str, Any]:
+        """Return that nothing is known."""
+        return {}
+
+    async def save(self, memo: Mapping[str, Any]) -> None:
+        """Keep nothing."""
 
 
 class Parts:
@@ -43,6 +81,7 @@ class Parts:
         self._group = group
         self._once = once
         self._begun = anyio.Event()
+        self._stopped = False
         self._running: dict[Key, _Running] = {}
 
     async def open(self, part: Part) -> None:
@@ -57,15 +96,37 @@ class Parts:
         """Run every loop: all parts could be opened."""
         self._begun.set()
 
-    async def close(self, key: Key) -> None:
-        """Let the part's loop end after the step that it is in, and close the part."""
+    async def close(self, key: Key, *, patience: float) -> None:
+        """Let the part's loop end after the step that it is in, and close the part.
+
+        A step that takes longer than `patience` seconds is cut short; nothing is lost by that.
+        """
         running = self._running[key]
         running.stop.request()
+        with anyio.move_on_after(patience):
+            await running.ended.wait()
+        running.scope.cancel()
         await running.ended.wait()
         del self._running[key]
 
+    async def put(self, part: Part, *, patience: float) -> None:
+        """Have `part` run in place of its namesake, if there is one.
+
+        Raises:
+            StoreError: the outbox cannot be used.
+        """
+        if part.key in self._running:
+            await self.close(part.key, patience=patience)
+        while True:
+            try:
+                return await self.open(part)
+            except ConfigError as error:  # it was well when it was rehearsed: a file has gone
+                log.warning("part.unopened", part=part.name, problems=error.problems)
+                await anyio.sleep(_AGAIN)
+
     def stop(self) -> None:
-        """Let every loop end after the step that it is in."""
+        """Let every loop end after the step that it is in; none begins any more."""
+        self._stopped = True
         for running in self._running.values():
             running.stop.request()
 
@@ -101,13 +162,17 @@ class Parts:
         return [loop for loop in self.loops if isinstance(loop, Dispatcher)]
 
     async def _live(self, part: Part, *, task_status: TaskStatus[None]) -> None:
-        async with part.open() as loop:
-            running = _Running(part, loop, Stop(), anyio.Event())
-            self._running[part.key] = running
-            task_status.started()
-            await self._begun.wait()
-            if self._once and isinstance(loop, Poller):
-                await loop.catch_up(running.stop)
-            else:
-                await loop.run(running.stop)
-        running.ended.set()
+        ended = anyio.Event()
+        with anyio.CancelScope() as scope:
+            async with part.open() as loop:
+                running = _Running(part, loop, Stop(), scope, ended)
+                self._running[part.key] = running
+                if self._stopped:
+                    running.stop.request()
+                task_status.started()
+                await self._begun.wait()
+                if self._once and isinstance(loop, Poller):
+                    await loop.catch_up(running.stop)
+                else:
+                    await loop.run(running.stop)
+        ended.set()

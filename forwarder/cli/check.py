@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import anyio
 import msgspec
@@ -140,11 +140,12 @@ async def _source(config: Config, name: str) -> tuple[str, Sequence[Concern]]:
 
 
 async def _sink(config: Config, name: str) -> tuple[str, Sequence[Concern]]:
+    from forwarder.app.parts import Forgetful
     from forwarder.config import format_named
 
     options = config.sinks[name]
     format_ = format_named(options.format)
-    return await _asked(options.open(name=name, format=format_, memory=_Forgetful()))
+    return await _asked(options.open(name=name, format=format_, memory=Forgetful()))
 
 
 async def _asked(
@@ -155,13 +156,3 @@ async def _asked(
     async with opening as part:
         said = await part.probe()
         return said, await part.concerns() if isinstance(part, Advises) else ()
-
-
-class _Forgetful:
-    """The memory of a sink that only probes: the daemon's own is not touched."""
-
-    async def load(self) -> Mapping[str, Any]:
-        return {}
-
-    async def save(self, memo: Mapping[str, Any]) -> None:
-        pass

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Annotated, Final
@@ -18,7 +19,8 @@ import typer
 from rich.table import Table
 
 from forwarder.cli.listing import TableListing
-from forwarder.cli.terminal import INCOMPLETE, out, seconds, shown, span
+from forwarder.cli.terminal import INCOMPLETE, out, seconds, shown
+from forwarder.span import span
 
 if TYPE_CHECKING:
     from forwarder.config import Config
@@ -125,20 +127,18 @@ async def _play(folder: Path, lasting: float, port: int) -> bool:
         arrivals = _Arrivals(folder / "audit.jsonl", datetime.now(UTC))
         with (folder / "forwarder.log").open("w", encoding="utf-8") as log:
             config.log.apply(log)
-            async with _beside(app.run, config):
+            async with _beside(partial(app.run, config, lambda: config)):
                 await _show(simulator, arrivals, lasting)
     return _summary(simulator, arrivals)
 
 
 @asynccontextmanager
-async def _beside(
-    daemon: Callable[[Config], Awaitable[None]], config: Config
-) -> AsyncIterator[None]:
+async def _beside(daemon: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
     """Run the daemon while the body runs; the body ends when the daemon does (Ctrl-C)."""
     async with anyio.create_task_group() as group:
 
         async def run() -> None:
-            await daemon(config)
+            await daemon()
             group.cancel_scope.cancel()
 
         group.start_soon(run)

@@ -1,6 +1,7 @@
 """`run`: the daemon; with `--once`, everything there is and then the end."""
 
 import sys
+from functools import partial
 from typing import Annotated
 
 import anyio
@@ -27,7 +28,10 @@ def run(
         str, typer.Option("--timeout", help="With --once: give up after so long.")
     ] = "15m",
 ) -> None:
-    """Forward audit events until stopped (SIGTERM, Ctrl-C); SIGHUP reopens files.
+    """Forward audit events until stopped (SIGTERM, Ctrl-C).
+
+    SIGHUP opens files again and reads the configuration anew: parts that have changed are swapped,
+    and with any mistake in it everything stays as it was.
 
     With --once: exits 0 when everything is read and delivered, 1 when something is still owed
     (and says what), 77 when that is because access is refused.
@@ -41,11 +45,12 @@ def run(
       soteri-forwarder run --once --timeout 10m
     """
     from forwarder import app
+    from forwarder.config import load
 
     configuration = loaded(config)
     configuration.log.apply()
     if not once:
-        anyio.run(app.run, configuration)
+        anyio.run(app.run, configuration, partial(load, config))
         return
     deadline = seconds(timeout, "--timeout")
     owed, denied = anyio.run(lambda: app.run_once(configuration, deadline=deadline))

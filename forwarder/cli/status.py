@@ -11,7 +11,8 @@ import msgspec
 import typer
 from rich.table import Table
 
-from forwarder.cli.terminal import INCOMPLETE, ConfigOption, ago, err, loaded, out, shown, span
+from forwarder.cli.terminal import INCOMPLETE, ConfigOption, ago, err, loaded, out, shown
+from forwarder.span import span
 
 if TYPE_CHECKING:
     from forwarder.config import Config

@@ -19,6 +19,7 @@ from forwarder.errors import (
     StoreError,
     TransientError,
 )
+from forwarder.span import span
 
 if TYPE_CHECKING:
     from forwarder.config import Config
@@ -155,11 +156,3 @@ def ago(at: datetime | None, *, now: datetime) -> str:
         return "never"
     seconds = (now - at).total_seconds()
     return f"{span(seconds)} ago" if seconds >= 0 else f"in {span(-seconds)}"
-
-
-def span(seconds: float) -> str:
-    """Return a duration for people: ``0.2 s``, ``42 s``, ``3.5 h``, ``12 d``."""
-    for unit, size in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds:.3g} s"

@@ -1,6 +1,6 @@
 """Forgets what is delivered and past retention."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -28,14 +28,20 @@ class Janitor:
         *,
         retention: float,
         rereads: Mapping[str, float],
-        sinks: Sequence[str],
+        sinks: Collection[str],
         interval: float = 600.0,
     ) -> None:
         self._outbox = outbox
-        self._retention = retention
-        self._rereads = rereads
-        self._sinks = tuple(sinks)
         self._interval = interval
+        self.keep(retention=retention, rereads=rereads, sinks=sinks)
+
+    def keep(
+        self, *, retention: float, rereads: Mapping[str, float], sinks: Collection[str]
+    ) -> None:
+        """Keep from now on what these sinks have not settled, and what these sources read again."""
+        self._retention = retention
+        self._rereads = dict(rereads)
+        self._sinks = tuple(sinks)
 
     async def run(self, stop: Stop) -> None:
         """Tidy up each `interval` seconds until `stop`.

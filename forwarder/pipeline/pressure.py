@@ -28,7 +28,7 @@ class Pressure:
     def __init__(self, outbox: Outbox, janitor: Janitor, *, letters: int) -> None:
         self._outbox = outbox
         self._janitor = janitor
-        self._letters = letters
+        self.letters = letters
         self._is_near = False
 
     async def admit(self) -> None:
@@ -64,11 +64,11 @@ class Pressure:
         Raises:
             HoldError: there are too many.
         """
-        if await letters_of(self._outbox, "") < self._letters:
+        if await letters_of(self._outbox, "") < self.letters:
             return
         raise HoldError(
             "paused",
-            f"{self._letters:,} records could not be read, and no more are kept ([store]"
+            f"{self.letters:,} records could not be read, and no more are kept ([store]"
             " dead_letters)",
             remedy='look at them ("soteri-forwarder dead-letters list --reason unreadable"); an'
             " upgrade may read them (dead-letters replay), or discard them",

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import anyio
 import structlog
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -106,7 +107,7 @@ def bind(address: tuple[str, int]) -> socket.socket:
 
 
 async def serve(daemon: Daemon, bound: socket.socket, config: ServerConfig) -> None:
-    """Answer on `bound` until cancelled."""
+    """Answer on `bound` until cancelled; an answer under way then has a second."""
     if config.risk:
         log.warning("server.unprotected", listen=config.listen, risk=config.risk)
     settings = uvicorn.Config(
@@ -118,6 +119,13 @@ async def serve(daemon: Daemon, bound: socket.socket, config: ServerConfig) -> N
         server_header=False,
         # A proxy's word on who asks is only for the log; nothing depends on it.
         proxy_headers=False,
+        timeout_graceful_shutdown=1,
     )
+    server = _Server(settings)
     with bound:
-        await _Server(settings).serve(sockets=[bound])
+        try:
+            await server.serve(sockets=[bound])
+        finally:
+            if server.started:  # a closed socket alone would stay in the event loop's books
+                with anyio.CancelScope(shield=True):
+                    await server.shutdown([bound])

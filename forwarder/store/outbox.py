@@ -350,6 +350,10 @@ class SqlOutbox:
         """Return how much of the room that it may take is in use."""
         return await self._database.room(self._capacity)
 
+    def allow(self, capacity: int | None) -> None:
+        """Take `capacity` bytes from now on, at most."""
+        self._capacity = capacity
+
 
 class SqlMemory:
     """What the outbox remembers for one sink."""

@@ -208,3 +208,40 @@ async def test_a_destination_that_hangs_does_not_hold_the_daemon_past_its_grace(
                     running.send_signal(signal.SIGTERM)
                     assert await ended(running, within=29) == 0, forwarder.log
     assert "grace.exhausted" in forwarder.log
+
+
+async def test_sighup_reads_the_configuration_again_and_systemd_hears_of_it(tmp_path: Path) -> None:
+    notify = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
+        heard.bind(str(notify))
+        heard.setblocking(False)
+        told: list[str] = []
+
+        async def until_told(*wanted: str) -> None:
+            with anyio.fail_after(30):
+                for line in wanted:
+                    while not any(each.startswith(line) for each in told):
+                        await anyio.wait_readable(heard)
+                        told.extend(heard.recv(4096).decode().split("\n"))
+            told.clear()
+
+        async with prepared(tmp_path, history=50) as (forwarder, _, _):
+            forwarder.env |= {"NOTIFY_SOCKET": str(notify), "WATCHDOG_USEC": "600000"}
+            text = forwarder.path.read_text()
+            with forwarder.daemon() as running:
+                await until_told("READY=1", "WATCHDOG=1", "STATUS=forwarding")
+                forwarder.path.write_text(text + "[sinks.second]\ntyp = 1\n")
+                running.send_signal(signal.SIGHUP)
+                await until_told("RELOADING=1", "STATUS=forwarding; the new configuration is ref")
+                second = text[text.index("[sinks.archive]") :].replace("archive", "second")
+                forwarder.path.write_text(text + second.replace("audit.jsonl", "second.jsonl"))
+                running.send_signal(signal.SIGHUP)
+                await until_told("RELOADING=1", "MONOTONIC_USEC=", "READY=1")
+                with anyio.fail_after(30):
+                    while not archived(tmp_path, "second.jsonl"):
+                        await anyio.sleep(0.05)
+                running.send_signal(signal.SIGTERM)
+                await until_told("STOPPING=1")
+                assert await ended(running, within=25) == 0, forwarder.log
+    assert '"event":"configuration.refused"' in forwarder.log
+    assert "sinks.second" in forwarder.log

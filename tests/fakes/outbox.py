@@ -627,6 +627,9 @@ class MemoryOutbox:
         await anyio.lowlevel.checkpoint()
         return Room(self._size(), 2**40 if self.capacity is None else self.capacity)
 
+    def allow(self, capacity: int | None) -> None:
+        self.capacity = capacity
+
 
 class MemoryMemory:
     """The memo of one sink in a `MemoryOutbox`."""
