@@ -275,13 +275,13 @@ class Outbox(Protocol):
         *,
         unreadable: Sequence[Unreadable] = (),
         window: tuple[datetime, datetime] | None = None,
-    ) -> int:
+    ) -> range:
         """Store events, checkpoint and unreadable records in one transaction.
 
         Events whose id is known are left as they are; the others get places after all others, in
         the order given. An unreadable record becomes a dead letter once, however often it is
-        read: it is known by its bytes. Returns how many events were new. `window` is remembered
-        with them, see `trail`.
+        read: it is known by its bytes. Returns the places of those that were new, which are one
+        page: it is known by the last of them. `window` is remembered with it, see `trail`.
 
         Without a checkpoint (a repair) the one that is stored stays, whoever moves it meanwhile;
         raises ValueError where there is none.

@@ -1,4 +1,10 @@
-"""Logging set-up."""
+"""Logging: set up once, its level changed while it runs, and the names that tie lines together.
+
+A page is named by the last place that it got in the outbox, a batch by its places: ``page.stored``
+says ``page=p1500 places=1001-1500``, and every line about a batch that holds any of them says
+``pages=[p1500] batch=1001-1300``, over restarts and in every replica. `grep p1500` is the way of a
+page from its storing to each receipt.
+"""
 
 import logging
 import sys
@@ -54,6 +60,7 @@ class LogConfig(Options):
             logger_factory=structlog.WriteLoggerFactory(target),
             cache_logger_on_first_use=False,
         )
+        _Configured.level = self.level
         taken_over = logging.StreamHandler(target)
         taken_over.setFormatter(
             structlog.stdlib.ProcessorFormatter(
@@ -62,6 +69,29 @@ class LogConfig(Options):
             )
         )
         logging.basicConfig(level=logging.WARNING, handlers=[taken_over], force=True)
+
+
+class _Configured:
+    """The level of the configuration that was applied last."""
+
+    level: LogLevel = "info"
+
+
+def set_level(level: LogLevel | None) -> LogLevel:
+    """Write lines from `level` on, from now on and in the whole process; None: as configured."""
+    chosen = level or _Configured.level
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(chosen))
+    return chosen
+
+
+def page_named(last: int) -> str:
+    """Return how the log names a page whose last event got the place `last`."""
+    return f"p{last}"
+
+
+def places_named(first: int, last: int) -> str:
+    """Return how the log names places, and so a batch."""
+    return f"{first}-{last}"
 
 
 def _to_json(fields: Any, **_: Any) -> str:  # noqa: ANN401  structlog's signature

@@ -224,11 +224,15 @@ class Batch:
 
     `replay` is None for what comes in its turn. Else the batch is sent again: it names the
     `Replay` that asked for it, or is 0 for dead letters, whose ids `positions` then holds.
+
+    `pages` are those that brought what comes in its turn, each by its last place, a few at most:
+    the log names pages and batches so, and what brought an event is found from its receipt.
     """
 
     events: tuple[Outgoing, ...]
     positions: tuple[int, ...]
     replay: int | None = None
+    pages: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         """Return the number of events."""
@@ -246,7 +250,7 @@ class Batch:
 
     def part(self, start: int, stop: int) -> "Batch":
         """Return events `start` to `stop` (exclusive) as a batch of their own."""
-        return Batch(self.events[start:stop], self.positions[start:stop], self.replay)
+        return Batch(self.events[start:stop], self.positions[start:stop], self.replay, self.pages)
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,7 +151,7 @@ class Reconciler:
                 events = [
                     self._normalize(record, source=name) for name, record in lost if name == source
                 ]
-                repaired += await outbox.append(source, events, None) if events else 0
+                repaired += len(await outbox.append(source, events, None)) if events else 0
         return msgspec.structs.replace(side, repaired=repaired)
 
     async def _owed(

@@ -28,6 +28,7 @@ from forwarder.app.watching import heart, watched
 from forwarder.config import Config, format_named
 from forwarder.errors import ConfigError, ForwarderError
 from forwarder.interfaces import Outbox, Reopens
+from forwarder.logs import set_level
 from forwarder.model import Replayed, Status
 from forwarder.normalizers import CatalogueNormalizer
 from forwarder.pipeline.dispatcher import Dispatcher
@@ -43,6 +44,10 @@ from forwarder.systemd import Systemd
 GRACE: Final = 20.0
 """Seconds that a step may still take once a stop is requested: under systemd's and Kubernetes'
 30, so that a batch in flight is settled rather than sent twice."""
+
+_SIGNALS: Final = (
+    signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2,
+)  # fmt: skip
 
 _HUNG: Final = 5.0
 """Seconds more for a thread that hangs in the network before the process ends without it."""
@@ -348,8 +353,12 @@ async def run_once(config: Config, *, deadline: float) -> tuple[list[str], bool]
 async def _obey_signals(
     stop: Stop, group: TaskGroup, hang_up: Callable[[], Coroutine[Any, Any, None]], systemd: Systemd
 ) -> None:
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+    with anyio.open_signal_receiver(*_SIGNALS) as signals:
         async for received in signals:
+            if received in (signal.SIGUSR1, signal.SIGUSR2):
+                level = set_level("debug" if received == signal.SIGUSR1 else None)
+                log.warning("log.level_changed", level=level)
+                continue
             if received == signal.SIGHUP:
                 group.start_soon(hang_up)
                 continue

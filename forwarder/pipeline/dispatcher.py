@@ -5,9 +5,11 @@ from operator import is_not
 from typing import Final
 
 import structlog
+from structlog.contextvars import bind_contextvars, unbind_contextvars
 
 from forwarder.errors import PermanentError
 from forwarder.interfaces import Outbox, Sink
+from forwarder.logs import page_named, places_named
 from forwarder.model import Batch, Receipt, Rejection
 from forwarder.options import SinkOptions
 from forwarder.pipeline.pressure import letters_of
@@ -100,7 +102,13 @@ class Dispatcher:
             return 0.0
         # After a failure the same comes again, as every sink is promised; else they take turns.
         self._is_replaying = batch.replay is not None
+        # For every line until it is settled, the sink's own ones too; a failure leaves it there.
+        bind_contextvars(
+            batch=places_named(batch.first, batch.last),
+            pages=[page_named(last) for last in batch.pages],
+        )
         pause = await self._filter(batch)
+        unbind_contextvars("batch", "pages")
         self._is_replaying = not self._is_replaying
         return pause
 
@@ -195,6 +203,8 @@ class Dispatcher:
         sent = EVENTS_SENT if batch.replay is None else EVENTS_REPLAYED
         sent.labels(self.name).inc(len(batch) - len(receipt.rejections))
         EVENTS_FILTERED.labels(self.name).inc(len(batch.positions) - len(batch))
+        if len(batch):
+            log.info("batch.sent", sink=self.name, events=len(batch), attempts=attempts)
         self._may_be_full |= bool(receipt.rejections)
         for rejection in receipt.rejections:
             EVENTS_BURIED.labels(self.name, rejection.reason).inc()
@@ -218,7 +228,6 @@ class Dispatcher:
             SENDS.labels(self.name, outcome(error)).inc()
             raise
         SENDS.labels(self.name, "ok").inc()
-        log.debug("batch.sent", sink=self.name, events=len(batch), first=batch.first)
         return receipt
 
     async def _is_full(self) -> bool:

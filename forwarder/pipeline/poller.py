@@ -7,6 +7,7 @@ from datetime import datetime
 import structlog
 
 from forwarder.interfaces import Normalizer, Outbox, Source
+from forwarder.logs import page_named, places_named
 from forwarder.model import Event, Page, Unreadable
 from forwarder.options import SourceOptions
 from forwarder.pipeline.ahead import ahead
@@ -141,15 +142,16 @@ class Poller:
         self.progress.moved()
         if self.heard:
             self.heard(events)
-        EVENTS_STORED.labels(self.name).inc(new)
+        EVENTS_STORED.labels(self.name).inc(len(new))
         RECORDS_READ.labels(self.name).inc(len(page.records))
         if new or unreadable:
             log.info(
                 "page.stored",
                 source=self.name,
                 records=len(page.records),
-                stored=new,
+                stored=len(new),
                 mark=page.checkpoint.mark,
+                **_named(new),
             )
         for record in unreadable:
             RECORDS_UNREADABLE.labels(self.name).inc()
@@ -159,7 +161,7 @@ class Poller:
         return Polled(
             pages=done.pages + 1,
             records=done.records + len(page.records),
-            stored=done.stored + new,
+            stored=done.stored + len(new),
             unreadable=done.unreadable + len(unreadable),
             window=_spanned(done.window, page.window),
         )
@@ -179,6 +181,11 @@ class Poller:
                 Unreadable(redact.record(each.original), each.detail) for each in unreadable
             ]
         return events, unreadable
+
+
+def _named(new: range) -> dict[str, str]:
+    """Return how the log names a page, where it holds anything new: batches name it so too."""
+    return {"page": page_named(new[-1]), "places": places_named(new[0], new[-1])} if new else {}
 
 
 def _spanned(

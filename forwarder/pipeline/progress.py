@@ -1,5 +1,6 @@
 """How a loop fares: what the server and `status` read, and how long to wait after a failure."""
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,9 @@ State = Literal["starting", "running", "retrying", "paused", "waiting"]
 HOLD: Final = 3.0
 """Seconds until a loop that holds itself back looks again: what it waits for costs one question
 to the outbox."""
+AGAIN: Final = 300.0
+"""Seconds for which the same failure is not logged again; then one line says how often it was."""
+_MOST_SAID: Final = 100
 STUCK_AFTER: Final = 900.0
 """Seconds without a move after which a loop that does not wait counts as stuck: three times the
 longest legitimate step (an indexer's acknowledgement, 5 minutes by default)."""
@@ -33,6 +37,7 @@ _NAMES: Final = {
     ("source", "paused"): "source.paused",
     ("sink", "paused"): "sink.paused",
 }
+_STILL: Final = {"source": "poll.still_failing", "sink": "batch.still_failing"}
 _HELD: Final = {"source": "poll.held", "sink": "batch.held"}
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
@@ -46,6 +51,15 @@ class HoldError(ForwarderError):
     def __init__(self, state: Literal["waiting", "paused"], message: str, *, remedy: str) -> None:
         super().__init__(message, remedy=remedy)
         self.state: Literal["waiting", "paused"] = state
+
+
+@dataclass(slots=True)
+class _Said:
+    """A failure that was logged: when first, and when last by our clock."""
+
+    first_at: datetime
+    logged: float
+    times: int = 0
 
 
 @dataclass(slots=True)
@@ -71,6 +85,8 @@ class Progress:
     _moved: float = field(init=False)
     _idle: bool = field(default=False, init=False)
     _noted: tuple[str, str] = field(default=("", ""), init=False)
+    _said: "dict[str, _Said]" = field(default_factory=dict, init=False)
+    _trouble_at: datetime | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.moved()
@@ -108,13 +124,17 @@ class Progress:
         if self.state == "running":
             return
         if self.state != "starting":
+            began = self._trouble_at or self.since_at
             log.info(
                 "component.recovered",
                 component=self.component,
                 name=self.name,
                 failures=self.failures,
-                seconds=round((self.succeeded_at - self.since_at).total_seconds(), 3),
+                since_at=began,
+                seconds=round((self.succeeded_at - began).total_seconds(), 3),
             )
+        self._trouble_at = None
+        self._said.clear()
         self._become("running", "", "")
         self.failures = 0
 
@@ -141,17 +161,34 @@ class Progress:
             self._become("retrying", text, remedy)
             asked = error.retry_after if isinstance(error, TransientError) else 0.0
             wait = policy.delay(self.failures, at_least=asked)
-            if not known:
-                log.error("step.crashed", component=self.component, name=self.name, exc_info=error)
-        log.warning(
-            _NAMES[self.component, self.state],
-            name=self.name,
-            error=self.error,
-            remedy=remedy,
-            failures=self.failures,
-            retry_in=round(wait, 3),
-        )
+        self._say(error, wait)
         return wait
+
+    def _say(self, error: Exception, wait: float) -> None:
+        """Log a failure at once where it is another than before, else now and then."""
+        kind = re.sub(r"\d+", "#", f"{self.state} {self.error}")
+        if len(self._said) > _MOST_SAID:
+            self._said.clear()
+        known = self._said.setdefault(kind, _Said(datetime.now(UTC), self.clock()))
+        known.times += 1
+        name = _NAMES[self.component, self.state]
+        facts = {"name": self.name, "error": self.error, "retry_in": round(wait, 3)}
+        if known.times == 1:
+            if self.state == "retrying" and not isinstance(error, TransientError):
+                log.error("step.crashed", component=self.component, name=self.name, exc_info=error)
+            log.warning(name, **facts, remedy=self.remedy, failures=self.failures)
+        elif self.clock() - known.logged >= AGAIN:
+            known.logged = self.clock()
+            since = f"{known.first_at:%Y-%m-%dT%H:%M:%SZ}"
+            log.warning(
+                _STILL[self.component],
+                **facts,
+                still=f"failing, {known.times} times since {since}",
+                times=known.times,
+                first_at=known.first_at,
+            )
+        else:
+            log.debug(name, **facts, failures=self.failures)
 
     def _hold(self, error: HoldError) -> float:
         if (self.state, self.error) != (error.state, str(error)):
@@ -188,6 +225,8 @@ class Progress:
     def _become(self, state: State, error: str, remedy: str) -> None:
         if state != self.state:
             self.since_at = datetime.now(UTC)
+        if state != "running":
+            self._trouble_at = self._trouble_at or datetime.now(UTC)
         self.state, self.error, self.remedy = state, error, remedy
 
 

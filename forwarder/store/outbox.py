@@ -116,7 +116,7 @@ class SqlOutbox:
         *,
         unreadable: Sequence[Unreadable] = (),
         window: tuple[datetime, datetime] | None = None,
-    ) -> int:
+    ) -> range:
         """Store events, checkpoint and unreadable records in one transaction."""
         time = self._time()
         return await self._write(

@@ -114,7 +114,7 @@ class MemoryOutbox:
         *,
         unreadable: Sequence[Unreadable] = (),
         window: tuple[datetime, datetime] | None = None,
-    ) -> int:
+    ) -> range:
         await self._write()
         kept = self._checkpoints.get(source)
         mark = kept.checkpoint.mark if kept and kept.checkpoint and checkpoint else None
@@ -159,7 +159,7 @@ class MemoryOutbox:
         )
         if new:
             self._announce()
-        return new
+        return range(before + 1, self._last + 1)
 
     def _announce(self) -> None:
         if self._changed is not None:
@@ -227,7 +227,11 @@ class MemoryOutbox:
             places.append(place)
         if not places:
             return None
-        return Batch(tuple(self._events[place].event for place in places), tuple(places))
+        pages = tuple(
+            page.last for page in self._pages if page.last >= places[0] and page.first <= places[-1]
+        )
+        events = tuple(self._events[place].event for place in places)
+        return Batch(events, tuple(places), pages=pages[:10])
 
     async def settle(self, sink: str, batch: Batch, receipt: Receipt, *, attempts: int = 1) -> None:
         rejected = {rejection.event_id: rejection for rejection in receipt.rejections}
@@ -504,7 +508,7 @@ class MemoryOutbox:
         known = self._checkpoints.get(event.source)
         if known is None or known.checkpoint is None:
             raise ValueError(f"nothing was ever stored for the source {event.source}")
-        new = await self.append(event.source, [event], None)
+        new = len(await self.append(event.source, [event], None))
         await self.discard_letters([letter])
         return new
 

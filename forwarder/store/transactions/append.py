@@ -47,8 +47,8 @@ def append(
     unreadable: Sequence[Unreadable],
     now: int,
     window: tuple[datetime, datetime] | None = None,
-) -> int:
-    """Store events, checkpoint and unreadable records; return how many events were new.
+) -> range:
+    """Store events, checkpoint and unreadable records; return the places of those that were new.
 
     Raises:
         ValueError: the checkpoint is to stay as it is, and there is none.
@@ -76,7 +76,7 @@ def append(
         bury(connection, (source, "", digest), "", ("unreadable", record.detail, 1), body, now)
     behind = _behind(mark, new.values())
     _store_checkpoint(connection, source, checkpoint, len(new), behind, now)
-    return len(new)
+    return range(last + 1, last + len(new) + 1)
 
 
 def _behind(mark: datetime | None, events: Collection[Event]) -> list[timedelta]:
@@ -177,7 +177,7 @@ def adopt(connection: Connection, letter: int, event: Event, now: int) -> int:
     """
     new = append(connection, event.source, [event], None, (), now)
     discard(connection, [letter])
-    return new
+    return len(new)
 
 
 def checkpoint_of(connection: Connection, source: str) -> Checkpoint | None:

@@ -87,7 +87,10 @@ def read(connection: Connection, sink: str, limit: int, max_bytes: int) -> Batch
         events.append(stored(place, body))
         places.append(place)
     found.close()
-    return Batch(tuple(events), tuple(places)) if events else None
+    if not events:
+        return None
+    pages = trails.pages_of(connection, places[0], places[-1])
+    return Batch(tuple(events), tuple(places), pages=pages)
 
 
 def settle(

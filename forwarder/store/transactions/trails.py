@@ -26,6 +26,13 @@ from forwarder.store.times import milliseconds
 _PAGE: Final = insert(PAGES)
 _RECEIPT: Final = insert(RECEIPTS)
 
+_PAGES_OF: Final = (
+    select(PAGES.c.last)
+    .where(PAGES.c.last >= bindparam("least"), PAGES.c.first <= bindparam("most"))
+    .order_by(PAGES.c.last)
+    .limit(10)
+)
+
 _FORGET_PAGES: Final = delete(PAGES).where(
     PAGES.c.last <= bindparam("seen"),
     ~exists().where(EVENTS.c.place.between(PAGES.c.first, PAGES.c.last)),
@@ -48,6 +55,11 @@ def keep_page(
     start, end = map(milliseconds, window) if window else (None, None)
     row = {"source": source, "window_start": start, "window_end": end, "stored_at": now}
     connection.execute(_PAGE, {**page, **row})
+
+
+def pages_of(connection: Connection, first: int, last: int) -> tuple[int, ...]:
+    """Return the first few pages that brought the places `first` to `last`, by their own last."""
+    return tuple(connection.execute(_PAGES_OF, {"least": first, "most": last}).scalars())
 
 
 def keep_receipt(
