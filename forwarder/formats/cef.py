@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from forwarder.formats.gist import addresses, context_of, detail, gist, host_of, product, succeeded
+from forwarder.formats.gist import addresses, context_of, detail, gist, host_of, outcome, product
 from forwarder.formats.meaning import meaning
 from forwarder.model import Event, Outgoing, Severity
 
@@ -73,7 +73,7 @@ def _extension(event: Event) -> list[tuple[str, str | None]]:
         ("externalId", event.event_id),
         ("cat", event.category),
         ("act", event.action),
-        ("outcome", "success" if succeeded(meaning(event.kind).verb) else "failure"),
+        ("outcome", outcome(meaning(event.kind).verb)),
         ("suser", actor.name if actor else None),
         ("suid", actor.id if actor else None),
         ("duser", target.name if target else None),

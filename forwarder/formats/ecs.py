@@ -16,8 +16,8 @@ from forwarder.formats.gist import (
     detail,
     gist,
     host_of,
+    outcome,
     product,
-    succeeded,
 )
 from forwarder.formats.meaning import Area, Meaning, Verb, meaning
 from forwarder.model import Event, Outgoing
@@ -115,8 +115,8 @@ def categorize(kind: str) -> dict[str, Any]:
     if category := _CATEGORIES.get(what.area):
         found["category"] = [category]
     found["type"] = _types(what)
-    if what.verb != "done":
-        found["outcome"] = "success" if succeeded(what.verb) else "failure"
+    if said := outcome(what.verb):
+        found["outcome"] = said
     return found
 
 

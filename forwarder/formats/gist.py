@@ -119,6 +119,12 @@ def host_of(system: str | None) -> str | None:
         return None
 
 
-def succeeded(verb: str) -> bool:
-    """Tell whether who acted got what was asked for."""
-    return verb not in {"failed", "blocked"}
+def succeeded(verb: str) -> bool | None:
+    """Tell whether who acted got what was asked for; None where nobody knows what was done."""
+    return None if verb == "done" else verb not in {"failed", "blocked"}
+
+
+def outcome(verb: str) -> str | None:
+    """Return the same in the word that most schemas have for it."""
+    well = succeeded(verb)
+    return None if well is None else "success" if well else "failure"

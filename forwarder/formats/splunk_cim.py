@@ -15,8 +15,8 @@ from forwarder.formats.gist import (
     detail,
     gist,
     host_of,
+    outcome,
     product,
-    succeeded,
 )
 from forwarder.formats.meaning import Area, Meaning, Verb, meaning
 from forwarder.model import Event, Outgoing, Severity
@@ -76,7 +76,7 @@ class SplunkCimFormat:
             "signature_id": event.kind,
             "severity": _SEVERITIES[event.severity],
             "category": event.category,
-            "status": "success" if succeeded(what.verb) else "failure",
+            "status": outcome(what.verb),
             "src": event.address,
             "src_ip": (addresses(event.address) or (None,))[0],
             "dest": host_of(event.system),
@@ -111,7 +111,7 @@ def _change(event: Event, what: Meaning) -> dict[str, str | None]:
     before = [f"{one.key}={one.from_}" for one in event.changes if one.from_ is not None]
     after = [f"{one.key}={one.to}" for one in event.changes if one.to is not None]
     return {
-        "action": _ACTIONS.get(what.verb, "unknown"),
+        "action": _action(what),
         "change_type": "AAA" if what.area in _ACCOUNTS else what.area,
         "command": event.action,
         "user": event.actor.name if event.actor else None,
@@ -122,6 +122,14 @@ def _change(event: Event, what: Meaning) -> dict[str, str | None]:
         "new_value": "; ".join(after),
         "result": event.action,
     }
+
+
+def _action(what: Meaning) -> str:
+    if what.area == "permission":
+        return "acl_modified"
+    if what.verb == "skipped" and what.area != "hook":
+        return "unknown"  # nobody allowed files that a scan left out
+    return _ACTIONS.get(what.verb, "unknown")
 
 
 def _objects(event: Event, about: Gist, what: Meaning) -> dict[str, str | None]:
