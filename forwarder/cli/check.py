@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 import anyio
 import msgspec
 import typer
-from rich.table import Table
 
-from forwarder.cli.terminal import OK, ConfigOption, err, exit_code, loaded, out, shown
+from forwarder.cli.terminal import OK, ConfigOption, err, exit_code, loaded, out, show, shown, table
 from forwarder.errors import ForwarderError
 
 if TYPE_CHECKING:
@@ -75,16 +74,15 @@ def check(
 
 
 def _tabulate(findings: Sequence[Finding]) -> None:
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(style="bold", overflow="fold")
-    table.add_column(overflow="fold")
+    rows = table()
+    for name in ("state", "part", "found"):
+        rows.add_column(name, style="bold" if name == "part" else None, overflow="fold")
     for finding in findings:
         said = shown(finding.found)
         if finding.remedy:
             said += f"\n[bold]remedy:[/] {shown(finding.remedy)}"
-        table.add_row(_WORDS[finding.state], shown(finding.part), said)
-    out.print(table, soft_wrap=False)
+        rows.add_row(_WORDS[finding.state], shown(finding.part), said)
+    show(rows)
 
 
 def _list(findings: Sequence[Finding]) -> None:

@@ -4,12 +4,17 @@ import json
 
 import typer
 
+from forwarder.cli.config_init import init
+
 app = typer.Typer(no_args_is_help=True, help="What concerns the configuration file itself.")
 
 
 @app.callback()
 def config() -> None:
     """What concerns the configuration file itself."""
+
+
+app.command("init")(init)
 
 
 @app.command("schema")

@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 import anyio
 import msgspec
 import typer
-from rich.table import Table
 
 from forwarder.cli.listing import TableListing
-from forwarder.cli.terminal import INCOMPLETE, out, seconds, shown
+from forwarder.cli.terminal import INCOMPLETE, out, seconds, show, shown, table
 from forwarder.span import span
 
 if TYPE_CHECKING:
@@ -171,15 +170,16 @@ def _summary(simulator: Simulator, arrivals: _Arrivals) -> bool:
     made = len(simulator.truth(categories=[CATEGORY]))
     inside = len(set(arrivals.ids))
     doubled = len(arrivals.ids) - inside
-    table = Table(show_header=False, title="\nWhat happened", title_justify="left")
-    table.add_row("events that Bitbucket made for Soteri", f"{made}")
-    table.add_row("events in the file", f"{inside}")
-    table.add_row("missing", f"{made - inside}")
-    table.add_row("doubled", f"{doubled}")
+    rows = table()
+    rows.add_row("events that Bitbucket made for Soteri", f"{made}")
+    rows.add_row("events in the file", f"{inside}")
+    rows.add_row("missing", f"{made - inside}")
+    rows.add_row("doubled", f"{doubled}")
     if arrivals.lags:
         lag = f"{span(median(arrivals.lags))}, at most {span(max(arrivals.lags))}"
-        table.add_row("lag, polling each second", lag)
-    out.print(table)
+        rows.add_row("lag, polling each second", lag)
+    out.print("\n[bold]What happened[/]")
+    show(rows)
     out.print(f"The file: [bold]{shown(str(arrivals.path))}[/]")
     out.print(f"The daemon's log: [bold]{shown(str(arrivals.path.parent / 'forwarder.log'))}[/]")
     return made == inside and not doubled

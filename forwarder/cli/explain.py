@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 import anyio
 import msgspec
 import typer
-from rich.table import Table
 
-from forwarder.cli.terminal import INCOMPLETE, ConfigOption, err, loaded, out, shown
+from forwarder.cli.terminal import INCOMPLETE, ConfigOption, err, loaded, out, show, shown, table
 
 if TYPE_CHECKING:
     from forwarder.config import Config
@@ -93,7 +92,7 @@ def _show(found: Explanation) -> None:
     event = found.event
     out.print(f"[bold]{event.event_id}[/]  {shown(event.kind)}  {event.severity}")
     out.print(f"{event.occurred_at:%Y-%m-%d %H:%M:%S.%f}"[:-3] + f"Z  {shown(event.action)}\n")
-    facts = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    facts = table()
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column(overflow="fold")
     for name, value in (
@@ -102,16 +101,16 @@ def _show(found: Explanation) -> None:
         *_lies_at(found),
     ):
         facts.add_row(name, shown(value))
-    out.print(facts)
+    show(facts)
     out.print()
-    sinks = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    sinks = table()
     for column in ("bold", None, None):
         sinks.add_column(style=column, overflow="fold")
     for delivery in found.deliveries:
         for number, line in enumerate(_lines(delivery)):
             name, fate = (shown(delivery.sink), _fate(delivery)) if not number else ("", "")
             sinks.add_row(name, fate, shown(line))
-    out.print(sinks)
+    show(sinks)
 
 
 def _came_by(page: StoredPage | None, source: str) -> list[tuple[str, str]]:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
-from rich.table import Table
 
-from forwarder.cli.terminal import ConfigOption, loaded, out, shown
+from forwarder.cli.terminal import ConfigOption, loaded, show, shown, table
 
 if TYPE_CHECKING:
     from forwarder.normalizers.catalogue import Kind
@@ -57,17 +56,17 @@ _SHOWN = ("kind", "title", "why", "severity", "since", "techniques")
 
 
 def _show(listed: list[Kind]) -> None:
-    table = Table("kind", "severity", "what happened", "since", "ATT&CK")
+    rows = table("kind", "severity", "what happened", "since", "ATT&CK")
     for kind in listed:
         colour = _COLOURS.get(kind.severity, "dim")
-        table.add_row(
+        rows.add_row(
             shown(kind.kind),
             f"[{colour}]{kind.severity}[/]",
             shown(kind.title),
             kind.since or "",
             shown(" ".join(kind.techniques)),
         )
-    out.print(table)
+    show(rows)
 
 
 def _page(listed: list[Kind]) -> Iterator[str]:

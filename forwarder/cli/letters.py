@@ -12,11 +12,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from rich.table import Table
 from rich.text import Text
 
 from forwarder.cli.listing import Output, harmless
-from forwarder.cli.terminal import out, shown
+from forwarder.cli.terminal import out, show, shown, table
 
 if TYPE_CHECKING:
     from forwarder.model import DeadLetter
@@ -77,9 +76,9 @@ def _table(letters: Sequence[DeadLetter]) -> None:
     if not letters:
         out.print("no dead letters")
         return
-    table = Table("id", "last seen", "sink", "reason", "tries", "event", "detail")
+    rows = table("id", "last seen", "sink", "reason", "tries", "event", "detail")
     for letter in letters:
-        table.add_row(
+        rows.add_row(
             str(letter.id),
             f"{letter.last_seen_at:%Y-%m-%d %H:%M:%S}Z",
             shown(letter.sink or f"({letter.source})"),
@@ -88,7 +87,7 @@ def _table(letters: Sequence[DeadLetter]) -> None:
             letter.event_id,
             shown(letter.detail),
         )
-    out.print(table)
+    show(rows)
 
 
 def _row(letter: DeadLetter) -> dict[str, Any]:

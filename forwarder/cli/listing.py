@@ -40,6 +40,10 @@ _COLOURS: Final[dict[Severity, str]] = {
 }
 
 
+_TIME, _SEVERITY = 20, 30
+"""Where these two columns end."""
+
+
 class Listing(Protocol):
     """Something that takes events one by one."""
 
@@ -67,13 +71,17 @@ class TableListing:
             where(event) or "-",
             event.action,
         )
-        self._print(line, _COLOURS[event.severity])
+        self._print(line, "", severity=_COLOURS[event.severity])
 
-    def _print(self, line: str, style: str) -> None:
+    def _print(self, line: str, style: str, *, severity: str = "") -> None:
+        text = Text(_plain(line), style)
+        if severity:
+            text.stylize("dim", 0, _TIME)
+            text.stylize(severity, _TIME, _SEVERITY)
         if out.is_terminal:
-            out.print(Text(_plain(line), style), no_wrap=True, overflow="ellipsis", soft_wrap=False)
+            out.print(text, no_wrap=True, overflow="ellipsis", soft_wrap=False)
         else:
-            out.print(Text(_plain(line)))
+            out.print(text)
 
 
 class JsonListing:

@@ -8,9 +8,8 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.table import Table
 
-from forwarder.cli.terminal import out, shown
+from forwarder.cli.terminal import show, shown, table
 
 
 def metrics(
@@ -33,10 +32,10 @@ def metrics(
     elif markdown:
         sys.stdout.write("\n".join(_page()))
     else:
-        table = Table("metric", "type", "labels", "what it says")
+        rows = table("metric", "type", "labels", "what it says")
         for one in METRICS:
-            table.add_row(one.name, one.type, ", ".join(one.labels), shown(one.text))
-        out.print(table)
+            rows.add_row(one.name, one.type, ", ".join(one.labels), shown(one.text))
+        show(rows)
 
 
 def _page() -> Iterator[str]:

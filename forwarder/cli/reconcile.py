@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Final
 import anyio
 import msgspec
 import typer
-from rich.table import Table
 
 from forwarder.cli.events import Since, Until
 from forwarder.cli.terminal import (
@@ -21,7 +20,9 @@ from forwarder.cli.terminal import (
     loaded,
     out,
     parse_time,
+    show,
     shown,
+    table,
 )
 from forwarder.errors import ConfigError
 
@@ -96,11 +97,11 @@ def _whole(at: datetime) -> datetime:
 
 def _show(found: Reconciliation) -> None:
     columns = "side", "held", "missing", "extra", "doubled", "waiting", "dead letters", "unwanted"
-    table = Table(*columns)
+    rows = table(*columns)
     for side in found.sides:
         if side.unasked:
             continue
-        table.add_row(
+        rows.add_row(
             shown(side.name),
             f"{side.held:,}",
             _red(side.missing),
@@ -111,7 +112,7 @@ def _show(found: Reconciliation) -> None:
             f"{len(side.unwanted):,}",
         )
     out.print(f"{found.since:%Y-%m-%d %H:%M:%S}Z to {found.until:%Y-%m-%d %H:%M:%S}Z")
-    out.print(table)
+    show(rows)
     for said in found.unread:
         err.print(f"[yellow]note:[/] {shown(said)}")
     for side in found.sides:

@@ -3,22 +3,39 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Final
 
 import anyio
 import msgspec
 import typer
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
-from forwarder.cli.terminal import INCOMPLETE, ConfigOption, ago, err, loaded, out, shown
+from forwarder.cli.terminal import (
+    INCOMPLETE,
+    OK,
+    ConfigOption,
+    ago,
+    err,
+    loaded,
+    out,
+    seconds,
+    show,
+    shown,
+    table,
+)
 from forwarder.span import span
 
 if TYPE_CHECKING:
     from forwarder.config import Config
+    from forwarder.interfaces import Outbox
     from forwarder.model import SinkStatus, SourceStatus, Status
 
-_COLOURS = {"running": "green", "retrying": "yellow", "waiting": "yellow", "paused": "red"}
+_COLOURS: Final = {"running": "green", "retrying": "yellow", "waiting": "yellow", "paused": "red"}
 _SOON: Final = 86_400.0
 _CAUSES: Final = {
     "source_retention": "until the source itself removes what is not read yet",
@@ -30,53 +47,105 @@ _CAUSES: Final = {
 def status(
     config: ConfigOption = None,
     *,
-    json: Annotated[bool, typer.Option("--json", help="For machines: one JSON object.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="For machines: one JSON object, each time.")
+    ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Go on showing it, until stopped with Ctrl-C.")
+    ] = False,
+    every: Annotated[str, typer.Option("--every", help="With --watch: how often.")] = "2s",
 ) -> None:
     """Show marks, backlogs, lags, last errors and dead letters.
 
-    Exits 0 when all is well, 1 when a source or sink is in trouble or no daemon runs.
+    Exits 0 when all is well, 1 when a source or sink is in trouble or no daemon runs. With
+    --watch a terminal shows it live, and a pipe gets block after block.
 
     Examples:
 
       soteri-forwarder status
 
+      soteri-forwarder status --watch
+
       soteri-forwarder status --json | jq '.sinks[] | {name, backlog_events}'
     """
-    found = anyio.run(_read, loaded(config))
-    if json:
-        sys.stdout.buffer.write(msgspec.json.encode(found) + b"\n")
-    else:
-        _show(found)
-    troubled = any(part.state != "running" for part in _parts(found))
-    sys.exit(INCOMPLETE if troubled or not found.running else 0)
+    pause = seconds(every, "--every")
+    if pause < _SHORTEST:
+        raise typer.BadParameter("is too often: 200ms at least", param_hint="--every")
+    configuration = loaded(config)
+    if watch:
+        anyio.run(lambda: _watch(configuration, pause=pause, json=json))
+        return
+    found = anyio.run(_read, configuration)
+    _print(found, json=json)
+    sys.exit(OK if _is_well(found) else INCOMPLETE)
+
+
+_SHORTEST: Final = 0.2
 
 
 async def _read(config: Config) -> Status:
+    async with config.store.open(lock=False) as outbox:
+        return await _look(config, outbox)
+
+
+async def _look(config: Config, outbox: Outbox) -> Status:
     from forwarder.app.overview import stored_status
 
     running = await config.store.in_use()
+    return msgspec.structs.replace(await stored_status(config, outbox), running=running)
+
+
+async def _watch(config: Config, *, pause: float, json: bool) -> None:
     async with config.store.open(lock=False) as outbox:
-        return msgspec.structs.replace(await stored_status(config, outbox), running=running)
+        if json or not out.is_terminal:
+            while True:
+                _print(await _look(config, outbox), json=json)
+                await anyio.sleep(pause)
+        with Live(console=Console(highlight=False), screen=True, auto_refresh=False) as live:
+            while True:
+                found = await _look(config, outbox)
+                footer = Text(f"each {span(pause)}; Ctrl-C ends it", style="dim")
+                blocks = [*_blocks(found), *map(Text.from_markup, _troubles(found)), footer]
+                live.update(Group(*blocks), refresh=True)
+                await anyio.sleep(pause)
 
 
-def _show(found: Status) -> None:
-    now = datetime.now(UTC)
+def _print(found: Status, *, json: bool) -> None:
+    """Write it once: what is in trouble goes to stderr."""
+    if json:
+        sys.stdout.buffer.write(msgspec.json.encode(found) + b"\n")
+        sys.stdout.buffer.flush()
+        return
+    for block in _blocks(found):
+        show(block)
+    sys.stdout.flush()
+    for line in _troubles(found):
+        err.print(line)
+
+
+def _is_well(found: Status) -> bool:
+    return found.running and all(part.state == "running" for part in _parts(found))
+
+
+def _blocks(found: Status) -> Iterator[RenderableType]:
     word = "[green]running[/]" if found.running else "[red]not running[/]"
     limit = "" if (most := found.store_limit_bytes) is None else f" of {most / 1e6:,.0f}"
     size = f"{found.store_bytes / 1e6:,.1f}{limit} MB"
-    out.print(f"soteri-forwarder {found.version}, {word}, store {size}")
-    sources = Table("source", "state", "mark", "stored", "last event stored")
+    at = f"{found.at:%Y-%m-%d %H:%M:%S}Z"
+    yield Text.from_markup(f"soteri-forwarder {found.version}, {word}, store {size}, {at}")
+    now = datetime.now(UTC)
+    sources = table("source", "state", "mark", "stored", "last event stored")
     for source in found.sources:
+        at = f"{source.mark:%Y-%m-%d %H:%M:%S}Z" if source.mark else "none yet"
         sources.add_row(
             source.name,
             _state(source.state),
-            f"{source.mark:%Y-%m-%d %H:%M:%S}Z ({ago(source.mark, now=now)})"
-            if source.mark
-            else "none yet",
+            f"{at} ({ago(source.mark, now=now)})" if source.mark else at,
             f"{source.events_stored:,}",
             ago(source.stored_at, now=now),
         )
-    sinks = Table(
+    yield _with_whole_names(sources)
+    sinks = table(
         "sink", "state", "backlog", "lag", "sent", "left out", "dead letters", "last sent"
     )
     for sink in found.sinks:
@@ -90,34 +159,48 @@ def _show(found: Status) -> None:
             f"[red]{sink.dead_letters:,}[/]" if sink.dead_letters else "0",
             ago(sink.sent_at, now=now),
         )
-    out.print(sources)
-    out.print(sinks)
-    for part in _parts(found):
-        if part.error:
-            since = ago(part.since_at, now=now)
-            err.print(f"[red]{part.name}[/] {part.state} since {since}: {shown(part.error)}")
-        if part.remedy:
-            err.print(f"  [bold]remedy:[/] {shown(part.remedy)}")
-    _show_beside(found)
+    yield _with_whole_names(sinks)
+    yield from map(Text.from_markup, _beside(found))
 
 
-def _show_beside(found: Status) -> None:
-    """Print what is only there at times: replays, horizons, what is unknown or unreadable."""
+def _with_whole_names(rows: Table) -> Table:
+    """Keep names and states in one piece on a narrow terminal."""
+    for column in rows.columns[:2]:
+        column.no_wrap = True
+    return rows
+
+
+def _beside(found: Status) -> Iterator[str]:
+    """Yield what is only there at times: replays, horizons, what fits no kind."""
     for sink in found.sinks:
         if sink.replay_left:
             done = sink.replay_events - sink.replay_left
-            out.print(f"{sink.name}: {done:,} of {sink.replay_events:,} events sent again")
+            yield f"{sink.name}: {done:,} of {sink.replay_events:,} events sent again"
     for horizon in found.loss_horizons:
         left = span(horizon.seconds) if horizon.seconds > 0 else "none"
         colour = "red" if horizon.seconds < _SOON else "dim"
-        out.print(f"[{colour}]loss horizon {left}[/]: {_CAUSES[horizon.cause]} ({horizon.part})")
+        yield f"[{colour}]loss horizon {left}[/]: {_CAUSES[horizon.cause]} ({horizon.part})"
     if found.unknown_events:
-        out.print(
+        yield (
             f"[yellow]{found.unknown_events:,}[/] stored events of Soteri's fit no kind: see "
             '"soteri-forwarder events --kind soteri.unknown"'
         )
+
+
+def _troubles(found: Status) -> Iterator[str]:
+    """Yield what is wrong and what to do about it."""
+    now = datetime.now(UTC)
+    for part in _parts(found):
+        if part.error:
+            lasting = f" for {span((now - part.since_at).total_seconds())}" if part.since_at else ""
+            yield f"[red]{part.name}[/] {part.state}{lasting}: {shown(part.error)}"
+        if part.remedy:
+            yield f"  [bold]remedy:[/] {shown(part.remedy)}"
+    for condition in found.conditions:
+        named = f"{shown(condition.part)}, began {ago(condition.since_at, now=now)}"
+        yield f"[yellow]{condition.kind}[/] ({named}): {shown(condition.detail)}"
     if found.unreadable_records:
-        err.print(f"[red]{found.unreadable_records:,}[/] records could not be read: dead letters")
+        yield f"[red]{found.unreadable_records:,}[/] records could not be read: dead letters"
 
 
 def _parts(found: Status) -> list[SourceStatus | SinkStatus]:

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
-from rich.console import Console
+from rich import box
+from rich.console import Console, RenderableType
+from rich.table import Column, Table
 
 from forwarder.errors import (
     AccessError,
@@ -30,8 +32,10 @@ USAGE: Final = 2
 STORE: Final = 74  # EX_IOERR of sysexits.h
 ACCESS: Final = 77  # EX_NOPERM
 CONFIG: Final = 78  # EX_CONFIG
+_PIPE: Final = None if sys.stdout.isatty() else 10_000
+"""Columns of what has no width: rows are not folded there, for `grep` and `awk`."""
 
-out: Final = Console(soft_wrap=True, highlight=False)
+out: Final = Console(soft_wrap=True, highlight=False, width=_PIPE)
 err: Final = Console(stderr=True, soft_wrap=True, highlight=False)
 
 ConfigOption = Annotated[
@@ -44,6 +48,30 @@ ConfigOption = Annotated[
         show_default=False,
     ),
 ]
+
+
+def table(*columns: str) -> Table:
+    """Return a table as all verbs have it: calm on a terminal, plain columns in a pipe."""
+    made = Table(
+        *(Column(name, overflow="fold") for name in columns),
+        box=box.SIMPLE_HEAD if out.is_terminal else None,
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
+        header_style="bold",
+    )
+    made.show_header = bool(columns)
+    return made
+
+
+def show(what: RenderableType) -> None:
+    """Print a table: folded to a terminal's width, and in a pipe a row on a line."""
+    if out.is_terminal:
+        out.print(what, soft_wrap=False)
+        return
+    with out.capture() as captured:
+        out.print(what, soft_wrap=False)
+    for line in captured.get().splitlines():
+        out.print(line.rstrip(), markup=False)
 
 
 def quieten() -> None:
