@@ -1,6 +1,7 @@
 """Names and links beside events, where Bitbucket answers at once; never in the way of events."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -38,12 +39,14 @@ class Api:
         self.simulator = Simulator(clock=HandClock(NOON))
         self.paths: Counter[str] = Counter()
         self.hangs = False
+        self.answered: Callable[[], None] = lambda: None
         self._inner = httpx.ASGITransport(self.simulator.app)
 
     async def answer(self, request: httpx.Request) -> httpx.Response:
         self.paths[request.url.path] += 1
         if self.hangs:
             await anyio.sleep_forever()
+        self.answered()
         return await self._inner.handle_async_request(request)
 
     def fail(self, fault: FaultName) -> None:
@@ -155,6 +158,18 @@ async def test_an_api_that_hangs_is_not_waited_for(api: Api, asked: Enrichment) 
         assert one.event_id == record().event_id
         await asked.enriched([record()] * 1000)
     assert api.paths.total() == 1
+
+
+async def test_slow_answers_cost_a_long_backlog_a_twentieth_of_its_time(
+    api: Api, asked: Enrichment, now: list[float]
+) -> None:
+    api.answered = lambda: now.__setitem__(0, now[0] + 0.14)
+    began = now[0]
+    for page in range(200):
+        await asked.enriched([record(n, project=f"P{page}-{n}") for n in range(100)])
+        now[0] += 1
+    waited = now[0] - began - 200
+    assert 0 < waited <= 200 / 20 + 20 * 0.14
 
 
 async def test_what_is_remembered_is_bounded(api: Api, asked: Enrichment) -> None:

@@ -20,6 +20,9 @@ LOOKUPS: Final = 20
 """Questions for one page of records, at most."""
 PATIENCE: Final = 3.0
 """Seconds for all of them together."""
+SLOW: Final = 1.0
+"""Seconds for all of them together, from which on it rests `SHARE` times as long afterwards."""
+SHARE: Final = 20.0
 FRESH: Final = 3600.0
 """Seconds for which an answer holds."""
 REST: Final = 300.0
@@ -87,6 +90,9 @@ class Enrichment:
         if patience.cancelled_caught:
             self._rests_until = now + REST
             log.info("enrichment.rested", seconds=REST, error="no answer in time")
+        elif (spent := self._now() - now) > SLOW:  # else each page of a backlog would wait
+            self._rests_until = now + spent * (1 + SHARE)
+            log.info("enrichment.rested", seconds=spent * SHARE, error="slow answers")
         while len(self._names) > self._remembered:
             self._names.popitem(last=False)
 
