@@ -139,18 +139,10 @@ class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         return self
 
 
-class _Named(msgspec.Struct, frozen=True, gc=False):
-    name: str | None = None
-
-
-class _Keyed(msgspec.Struct, frozen=True, gc=False):
-    key: str | None = None
-
-
 class Stored(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """An event as the outbox holds it: what a framing asks of it, and the bytes of all of it.
+    """An event as the outbox holds it: all of it as bytes.
 
-    Of its attributes and changes it has the names, which tell redaction where to look.
+    Beside them is what a framing asks for, and what tells redaction where to look.
     """
 
     event_id: str
@@ -160,8 +152,8 @@ class Stored(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     occurred_at: datetime = msgspec.field(name="time")
     node: str | None = None
     system: str | None = None
-    attributes: tuple[_Named, ...] = ()
-    changes: tuple[_Keyed, ...] = ()
+    attributes: tuple[Attribute, ...] = ()
+    changes: tuple[Change, ...] = ()
     body: bytes = b""
 
     def whole(self) -> Event:

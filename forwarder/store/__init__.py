@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from pydantic import Field, field_validator, model_validator
@@ -15,6 +15,7 @@ from forwarder.interfaces import Outbox
 from forwarder.model import Concern
 from forwarder.options import Duration, Options, RedactOptions, Size, as_written
 from forwarder.secret import Secret
+from forwarder.store.recent import RECENT_BYTES
 
 if TYPE_CHECKING:
     from forwarder.store.postgresql import Server
@@ -108,13 +109,19 @@ class StoreConfig(Options):
 
     @asynccontextmanager
     async def open(
-        self, *, lock: bool = True, write: bool = False, now: Callable[[], datetime] = utc_now
+        self,
+        *,
+        lock: bool = True,
+        write: bool = False,
+        now: Callable[[], datetime] = utc_now,
+        recent_bytes: int = RECENT_BYTES,
     ) -> AsyncIterator[Outbox]:
         """Open the outbox, made and brought up to date where need be.
 
         With `lock` no other process can open a file so; on PostgreSQL it has leases. Without, it
         is used beside the daemon and must be there and up to date; without `write` too, what would
-        write raises StoreError. `now` dates what is stored.
+        write raises StoreError. `now` dates what is stored. Of what is appended, `recent_bytes`
+        stay in memory for the sinks that keep up.
 
         Raises:
             StoreLocked: another process has it; the message says which.
@@ -123,14 +130,16 @@ class StoreConfig(Options):
         # Late: SQLAlchemy is 0.2 s that `--help` and `check --offline` need not wait for.
         from forwarder.store import opening
 
+        settings: dict[str, Any] = {
+            "write": lock or write,
+            "now": now,
+            "capacity": self.capacity,
+            "recent_bytes": recent_bytes,
+        }
         if self.is_shared:
-            opened = opening.open_shared(
-                self._server(), serve=lock, write=lock or write, now=now, capacity=self.capacity
-            )
+            opened = opening.open_shared(self._server(), serve=lock, **settings)
         else:
-            opened = opening.open_file(
-                self.path, lock=lock, write=lock or write, now=now, capacity=self.capacity
-            )
+            opened = opening.open_file(self.path, lock=lock, **settings)
         async with opened as outbox:
             yield outbox
 

@@ -14,6 +14,7 @@ from forwarder.store.bell import Bell
 from forwarder.store.leases import SqlLeases
 from forwarder.store.lock import exclusive, lock_file
 from forwarder.store.outbox import SqlOutbox
+from forwarder.store.recent import RECENT_BYTES
 
 if TYPE_CHECKING:
     from forwarder.store.postgresql import Server
@@ -30,6 +31,7 @@ async def open_file(
     write: bool,
     now: Callable[[], datetime],
     capacity: int | None = None,
+    recent_bytes: int = RECENT_BYTES,
 ) -> AsyncIterator[SqlOutbox]:
     """Open the outbox in the file `path`; see `StoreConfig.open`."""
     async with AsyncExitStack() as stack:
@@ -37,7 +39,7 @@ async def open_file(
             path = await to_thread.run_sync(sqlite.make_folder, path)
             stack.enter_context(exclusive(lock_file(path)))
         database = await stack.enter_async_context(sqlite.opened(path, writable=write, make=lock))
-        yield SqlOutbox(database, now, capacity)
+        yield SqlOutbox(database, now, capacity, recent_bytes=recent_bytes)
 
 
 @asynccontextmanager
@@ -48,6 +50,7 @@ async def open_shared(
     write: bool,
     now: Callable[[], datetime],
     capacity: int | None = None,
+    recent_bytes: int = RECENT_BYTES,
 ) -> AsyncIterator[SqlOutbox]:
     """Open the outbox on `server`, with leases to `serve` it; see `StoreConfig.open`."""
     # Late: the driver is there only where it is configured.
@@ -57,7 +60,7 @@ async def open_shared(
     patience = PATIENCE if serve else 0.0
     async with opened(server, writable=write, make=serve, patience=patience) as database:
         if not serve:
-            yield SqlOutbox(database, now, capacity)
+            yield SqlOutbox(database, now, capacity, recent_bytes=recent_bytes)
             return
         # Leases have a connection of their own: nothing that is slow delays their renewal.
         apart = PostgresDatabase(server, writable=True, readers=0, writers=1)
@@ -66,7 +69,14 @@ async def open_shared(
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(listen, server, bells)
-                yield SqlOutbox(database, now, capacity, appended=bells["events"], shared=leases)
+                yield SqlOutbox(
+                    database,
+                    now,
+                    capacity,
+                    appended=bells["events"],
+                    shared=leases,
+                    recent_bytes=recent_bytes,
+                )
                 group.cancel_scope.cancel()
         finally:
             await apart.close()

@@ -30,6 +30,7 @@ from forwarder.model import (
 from forwarder.selection import matcher
 from forwarder.store.bell import Bell
 from forwarder.store.database import Database
+from forwarder.store.recent import RECENT_BYTES, Recent
 from forwarder.store.times import milliseconds
 from forwarder.store.transactions import (
     append,
@@ -71,12 +72,14 @@ class SqlOutbox:
         *,
         appended: Bell | None = None,
         shared: Leases | None = None,
+        recent_bytes: int = RECENT_BYTES,
     ) -> None:
         self.leases = shared
         self._database = database
         self._now = now
         self._capacity = capacity
         self._appended = appended or Bell()
+        self._recent = Recent(recent_bytes)
         self._lease: Lease | None = None
 
     def under(self, lease: Lease | None) -> "SqlOutbox":
@@ -119,12 +122,17 @@ class SqlOutbox:
     ) -> range:
         """Store events, checkpoint and unreadable records in one transaction."""
         time = self._time()
-        return await self._write(
+        stored = await self._write(
             lambda connection: append.append(
                 connection, source, events, checkpoint, unreadable, time, window
             ),
             announce=True,
         )
+        if not stored:
+            return range(0)
+        first = stored[0][0]
+        self._recent.add(first, [event for _, event in stored])
+        return range(first, first + len(stored))
 
     async def checkpoint(self, source: str) -> Checkpoint | None:
         """Return what the last `append` for `source` stored, or None."""
@@ -137,7 +145,9 @@ class SqlOutbox:
     async def read(self, sink: str, *, limit: int, max_bytes: int) -> Batch | None:
         """Return what comes after the sink's position, or None where nothing does."""
         return await self._database.read(
-            partial(positions.read, sink=sink, limit=limit, max_bytes=max_bytes)
+            partial(
+                positions.read, sink=sink, limit=limit, max_bytes=max_bytes, recent=self._recent
+            )
         )
 
     async def settle(self, sink: str, batch: Batch, receipt: Receipt, *, attempts: int = 1) -> None:

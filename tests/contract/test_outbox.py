@@ -33,6 +33,7 @@ from forwarder.model import (
     Unreadable,
 )
 from forwarder.store import StoreConfig
+from forwarder.store.recent import RECENT_BYTES
 from forwarder.store.schema import migrate
 from tests.fakes.events import BEGINNING, event, events, hostile_events, ids, linked
 from tests.fakes.outbox import MemoryOutbox
@@ -62,8 +63,9 @@ async def in_memory(clock: Clock) -> AsyncIterator[Outbox]:
     yield MemoryOutbox(now=clock)
 
 
-def on_sqlite(folder: Path) -> Opening:
-    return lambda clock: StoreConfig(url=f"sqlite:///{folder}/outbox.db").open(now=clock)
+def on_sqlite(folder: Path, *, recent_bytes: int = RECENT_BYTES) -> Opening:
+    url = f"sqlite:///{folder}/outbox.db"
+    return lambda clock: StoreConfig(url=url).open(now=clock, recent_bytes=recent_bytes)
 
 
 @pytest.fixture
@@ -88,7 +90,12 @@ def migrated(url: str) -> None:
 
 
 @pytest.fixture(
-    params=["memory", "sqlite", pytest.param("postgresql", marks=pytest.mark.real)],
+    params=[
+        "memory",
+        "sqlite",
+        "sqlite, read from the disk",
+        pytest.param("postgresql", marks=pytest.mark.real),
+    ],
 )
 async def outbox(
     request: pytest.FixtureRequest, tmp_path: Path, clock: Clock
@@ -97,6 +104,8 @@ async def outbox(
         opening: Opening = in_memory
     elif request.param == "sqlite":
         opening = on_sqlite(tmp_path)
+    elif request.param == "sqlite, read from the disk":
+        opening = on_sqlite(tmp_path, recent_bytes=0)
     else:
         opening = on_postgresql(request.getfixturevalue("pg"))
     async with opening(clock) as opened:
@@ -787,7 +796,7 @@ async def test_the_size_grows_with_what_is_stored(outbox: Outbox) -> None:
 # -- hostile content
 
 
-@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+@pytest.mark.parametrize("kind", ["memory", "sqlite, read from the disk"])
 def test_whatever_an_event_holds_comes_back_and_is_buried_unchanged(
     kind: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -799,7 +808,7 @@ def test_whatever_an_event_holds_comes_back_and_is_buried_unchanged(
 
 
 async def _round_trip(kind: str, folder: Path, hostile: Event) -> None:
-    opening = in_memory if kind == "memory" else on_sqlite(folder)
+    opening = in_memory if kind == "memory" else on_sqlite(folder, recent_bytes=0)
     async with opening(Clock()) as outbox:
         assert len(await outbox.append(hostile.source, [hostile], MARK)) == 1
         batch = await taken(outbox, "splunk")

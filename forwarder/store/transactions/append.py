@@ -4,14 +4,13 @@ import hashlib
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import cache
-from itertools import islice
 from typing import Final
 
 import msgspec
 from sqlalchemy import Connection, Dialect, bindparam, insert, select, update
 
 from forwarder import chain
-from forwarder.model import Checkpoint, Event, Link, Unreadable
+from forwarder.model import Checkpoint, Event, Link, Stored, Unreadable
 from forwarder.store.schema import CHAINS, CHECKPOINTS, EVENTS, PLACES
 from forwarder.store.times import milliseconds
 from forwarder.store.transactions import put, trails
@@ -47,8 +46,8 @@ def append(
     unreadable: Sequence[Unreadable],
     now: int,
     window: tuple[datetime, datetime] | None = None,
-) -> range:
-    """Store events, checkpoint and unreadable records; return the places of those that were new.
+) -> list[tuple[int, Stored]]:
+    """Store events, checkpoint and unreadable records; return the new ones with their places.
 
     Raises:
         ValueError: the checkpoint is to stay as it is, and there is none.
@@ -61,9 +60,9 @@ def append(
         raise ValueError(f"nothing was ever stored for the source {source}")
     new = _new(connection, events)
     heads = chain_heads(connection) if new else {}
-    rows = iter(enumerate(new.values(), last + 1))
-    while part := list(islice(rows, _ROWS_AT_ONCE)):
-        _insert(connection, part, heads, now)
+    stored = [(place, _stored(each, heads)) for place, each in enumerate(new.values(), last + 1)]
+    for start in range(0, len(stored), _ROWS_AT_ONCE):
+        _insert(connection, stored[start : start + _ROWS_AT_ONCE], now)
     for name in {event.source for event in new.values()}:
         put(connection, CHAINS, {"source": name}, msgspec.structs.asdict(heads[name]))
     if new:
@@ -76,7 +75,7 @@ def append(
         bury(connection, (source, "", digest), "", ("unreadable", record.detail, 1), body, now)
     behind = _behind(mark, new.values())
     _store_checkpoint(connection, source, checkpoint, len(new), behind, now)
-    return range(last + 1, last + len(new) + 1)
+    return stored
 
 
 def _behind(mark: datetime | None, events: Collection[Event]) -> list[timedelta]:
@@ -89,8 +88,7 @@ def _behind(mark: datetime | None, events: Collection[Event]) -> list[timedelta]
 
 def _insert(
     connection: Connection,
-    events: Iterable[tuple[int, Event]],
-    heads: dict[str, Link],
+    events: Iterable[tuple[int, Stored]],
     now: int,
 ) -> None:
     # The driver is called directly: SQLAlchemy's own work for each row is half of what SQLite
@@ -105,21 +103,32 @@ def _insert(
                 event.kind,
                 milliseconds(event.occurred_at),
                 now,
-                _link(event, heads),
+                event.body,
             )
             for place, event in events
         ],
     )
 
 
-def _link(event: Event, heads: dict[str, Link]) -> bytes:
+def _stored(event: Event, heads: dict[str, Link]) -> Stored:
     """Return the event as it is stored, linked behind the head of its source, which moves on."""
     if event.chain is not msgspec.UNSET:  # from another outbox
         event = msgspec.structs.replace(event, chain=msgspec.UNSET)
     content = _encode(event)
     head = chain.link(heads.get(event.source, chain.BEGINNING), content)
     heads[event.source] = head
-    return chain.linked(content, head)
+    return Stored(
+        event_id=event.event_id,
+        source=event.source,
+        kind=event.kind,
+        severity=event.severity,
+        occurred_at=event.occurred_at,
+        node=event.node,
+        system=event.system,
+        attributes=event.attributes,
+        changes=event.changes,
+        body=chain.linked(content, head),
+    )
 
 
 def chain_heads(connection: Connection) -> dict[str, Link]:

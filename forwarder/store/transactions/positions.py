@@ -7,6 +7,7 @@ import msgspec
 from sqlalchemy import Connection, bindparam, exists, func, insert, or_, select, update
 
 from forwarder.model import Backlog, Batch, Receipt, Rejection, Stored, body_of
+from forwarder.store.recent import Recent
 from forwarder.store.schema import DEAD_LETTERS, EVENTS, PLACES, POSITIONS, REPLAYS
 from forwarder.store.times import moment
 from forwarder.store.transactions import dead_letters, replays, trails
@@ -72,9 +73,13 @@ def has_more(connection: Connection, sink: str) -> bool:
     return bool(connection.execute(_HAS_MORE, {"sink": sink}).scalar())
 
 
-def read(connection: Connection, sink: str, limit: int, max_bytes: int) -> Batch | None:
+def read(
+    connection: Connection, sink: str, limit: int, max_bytes: int, recent: Recent
+) -> Batch | None:
     """Return the next batch; no more bodies are read than go into it, but for one."""
     position = position_of(connection, sink)
+    if batch := recent.after(position, limit=limit, max_bytes=max_bytes):
+        return batch
     found = connection.execute(_AFTER, {"position": position, "limit": limit})
     events: list[Stored] = []
     places: list[int] = []
