@@ -23,6 +23,7 @@ Start at ``app/``: it starts the loops. ``pipeline/poller.py`` fills the outbox,
     systemd.py    what the service manager is told
     telemetry.py  every metric
     logs.py       logging set-up
+    tracing.py    spans, if anybody takes them; otlp.py: OpenTelemetry, which does
     options.py    the fields that every source and every sink has
     interfaces.py the contracts, in prose
     model.py      the values that travel

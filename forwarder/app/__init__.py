@@ -181,6 +181,8 @@ class Daemon:
         changed, removed = self._changes(config)
         if config.store.url != self._config.store.url:
             log.warning("restart.needed", setting="store.url")
+        if config.telemetry != self._config.telemetry:
+            log.warning("restart.needed", setting="telemetry")
         # Until all is swapped an event is kept for the sinks of before and of now.
         self._obey(config, sinks={*self._config.sinks, *config.sinks})
         async with anyio.create_task_group() as group:
@@ -305,7 +307,7 @@ async def run(config: Config, read: Callable[[], Config]) -> None:
     """
     systemd = Systemd(os.environ, pid=os.getpid())
     systemd.starting()
-    async with assemble(config) as daemon:
+    async with assemble(config) as daemon, config.telemetry.open(daemon.status):
         stop = Stop()
         async with anyio.create_task_group() as group:
             serving = Serving(daemon, group)

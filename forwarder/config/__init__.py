@@ -23,6 +23,7 @@ from forwarder.errors import ConfigError
 from forwarder.logs import LogConfig
 from forwarder.normalizers import Catalogue
 from forwarder.options import Options
+from forwarder.otlp import TelemetryConfig
 from forwarder.server import ServerConfig
 from forwarder.sinks import SinkConfig
 from forwarder.sources import SourceConfig
@@ -41,6 +42,7 @@ class Config:
     log: LogConfig
     watch: WatchConfig
     heartbeat: HeartbeatConfig
+    telemetry: TelemetryConfig
     kinds: dict[str, KindConfig] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 

@@ -10,6 +10,7 @@ from forwarder.config.kinds import KindConfig
 from forwarder.config.layers import NAME
 from forwarder.logs import LogConfig
 from forwarder.options import Options
+from forwarder.otlp import TelemetryConfig
 from forwarder.server import ServerConfig
 from forwarder.sinks import SinkConfig
 from forwarder.sources import SourceConfig
@@ -35,6 +36,7 @@ class _File(Options):
     log: LogConfig = LogConfig()
     watch: WatchConfig = WatchConfig()
     heartbeat: HeartbeatConfig = HeartbeatConfig()
+    telemetry: TelemetryConfig = TelemetryConfig()
     kinds: dict[_Kind, KindConfig] = Field(
         default={}, description="Kinds of events of your own, and changes to ours."
     )

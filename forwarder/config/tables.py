@@ -15,6 +15,7 @@ from forwarder.formats import FORMATS
 from forwarder.interfaces import Format
 from forwarder.logs import LogConfig
 from forwarder.options import Options, extension, extensions, members
+from forwarder.otlp import TelemetryConfig
 from forwarder.secret import Secret
 from forwarder.server import ServerConfig
 from forwarder.sinks import SinkConfig
@@ -29,6 +30,7 @@ PLAIN: Final[Mapping[str, type[Options]]] = MappingProxyType(
         "log": LogConfig,
         "watch": WatchConfig,
         "heartbeat": HeartbeatConfig,
+        "telemetry": TelemetryConfig,
     }
 )
 """The sections that are one table each."""

@@ -24,6 +24,7 @@ from forwarder.telemetry import (
     SEND_SECONDS,
     SENDS,
 )
+from forwarder.tracing import span
 
 REPLAYED_AT_ONCE: Final = 500
 """Events sent again at once, at most: what is new waits for no more than these."""
@@ -222,7 +223,17 @@ class Dispatcher:
             EVENTS_REDACTED.labels(self.name).inc(sum(map(is_not, redacted, batch.events)))
             batch = replace(batch, events=redacted)
         try:
-            with SEND_SECONDS.labels(self.name).time():
+            with (
+                SEND_SECONDS.labels(self.name).time(),
+                span(
+                    "send",
+                    pages=[page_named(last) for last in batch.pages],
+                    sink=self.name,
+                    batch=places_named(batch.first, batch.last),
+                    events=len(batch),
+                    attempt=self.progress.failures + 1,
+                ),
+            ):
                 receipt = await self.sink.send(batch)
         except Exception as error:
             SENDS.labels(self.name, outcome(error)).inc()

@@ -22,6 +22,7 @@ from forwarder.telemetry import (
     RECORDS_READ,
     RECORDS_UNREADABLE,
 )
+from forwarder.tracing import span
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
@@ -92,7 +93,7 @@ class Poller:
         """Poll once; return the seconds to wait: `pause`, or what the failure asks for."""
         began = self.progress.clock()
         try:
-            with POLL_SECONDS.labels(self.name).time():
+            with POLL_SECONDS.labels(self.name).time(), span("poll", source=self.name):
                 polled = await self.poll_once()
         except Exception as error:  # noqa: BLE001  the edge of the loop: it must live
             POLLS.labels(self.name, outcome(error)).inc()
@@ -136,9 +137,13 @@ class Poller:
         events, unreadable = self._normalized(page)
         if unreadable and self._pressure:
             await self._pressure.admit_unreadable()
-        new = await self._outbox.append(
-            self.name, events, page.checkpoint, unreadable=unreadable, window=page.window
-        )
+        with span("page", source=self.name, records=len(page.records)) as told:
+            new = await self._outbox.append(
+                self.name, events, page.checkpoint, unreadable=unreadable, window=page.window
+            )
+            told.say(stored=len(new), unreadable=len(unreadable))
+            if new:
+                told.brings(page_named(new[-1]))
         self.progress.moved()
         if self.heard:
             self.heard(events)
