@@ -128,5 +128,5 @@ def test_without_the_extra_it_says_what_to_install():
 
 @pytest.mark.parametrize("address", ["localhost:4318", "http://", "http://u:p@h", "http://h?x=1"])
 def test_what_is_no_address_or_holds_a_credential_is_refused(address: str):
-    with pytest.raises(ValueError, match="is no address|holds a credential"):
+    with pytest.raises(ValueError, match=r"is no address|holds a credential"):
         TelemetryConfig.model_validate({"otlp": {"endpoint": address}})
