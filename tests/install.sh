@@ -4,7 +4,7 @@
 # but never in CI, where nothing may be left out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-packages=(buildah catatonit mmdebstrap podman postgresql prometheus rsyslog rsyslog-gnutls rsyslog-openssl rsyslog-relp runc)
+packages=(chromium fonts-dejavu-core buildah catatonit mmdebstrap podman postgresql prometheus rsyslog rsyslog-gnutls rsyslog-openssl rsyslog-relp runc)
 
 missing=()
 for package in "${packages[@]}"; do

@@ -55,7 +55,8 @@ class Chromium:
             except asyncio.IncompleteReadError:
                 return
             if future := self._answers.pop(message.get("id", 0), None):
-                future.set_result(message)
+                if not future.done():  # its caller has given up
+                    future.set_result(message)
             elif "method" in message:
                 self.said[message.get("sessionId", "")].append(message)
                 await self._pass_on(message)
@@ -115,6 +116,7 @@ class Page:
 
     async def open(self, url: str) -> None:
         await self.call("Page.navigate", url=url)
+        await self.until("location.protocol === 'http:' && document.readyState === 'complete'")
 
     async def run(self, script: str) -> Any:
         """Return the value of an expression in the page; promises are waited for."""
