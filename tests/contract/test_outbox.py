@@ -720,6 +720,18 @@ async def test_events_behind_the_mark_count_as_late_once_and_a_repair_does_not(
     assert (known.stored, known.late, known.late_by) == (10, 2, 3.0)
 
 
+async def test_a_batch_names_the_pages_that_brought_it(outbox: Outbox) -> None:
+    assert await outbox.append("bitbucket", events(3), MARK) == range(1, 4)
+    assert await outbox.append("bitbucket", events(4), MARK) == range(4, 5)
+    assert await outbox.append("bitbucket", events(2), MARK) == range(5, 5)
+    await outbox.append("bitbucket", events(6), MARK)
+    first = await outbox.read("splunk", limit=4, max_bytes=10**6)
+    assert first.pages == (3, 4)
+    assert first.part(0, 1).pages == (3, 4)
+    await outbox.settle("splunk", first, Receipt())
+    assert (await outbox.read("splunk", limit=4, max_bytes=10**6)).pages == (6,)
+
+
 async def test_the_newest_events_come_first_and_go_on_before_a_place(outbox: Outbox) -> None:
     await outbox.append("bitbucket", events(5), MARK)
     first = await outbox.newest(before=None, limit=3)

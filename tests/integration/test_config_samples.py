@@ -94,6 +94,7 @@ IN_WORDS = {
     ("password_file",),
     ("management", "token"),
     ("redact", "key"),
+    ("otlp", "authorization"),
 }
 
 

@@ -1,6 +1,7 @@
 """Each sink takes events at its own position."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
@@ -78,8 +79,14 @@ def read(
 ) -> Batch | None:
     """Return the next batch; no more bodies are read than go into it, but for one."""
     position = position_of(connection, sink)
-    if batch := recent.after(position, limit=limit, max_bytes=max_bytes):
-        return batch
+    batch = recent.after(position, limit=limit, max_bytes=max_bytes)
+    batch = batch or _read(connection, position, limit, max_bytes)
+    if batch is None:
+        return None
+    return replace(batch, pages=trails.pages_of(connection, batch.first, batch.last))
+
+
+def _read(connection: Connection, position: int, limit: int, max_bytes: int) -> Batch | None:
     found = connection.execute(_AFTER, {"position": position, "limit": limit})
     events: list[Stored] = []
     places: list[int] = []
@@ -92,10 +99,7 @@ def read(
         events.append(stored(place, body))
         places.append(place)
     found.close()
-    if not events:
-        return None
-    pages = trails.pages_of(connection, places[0], places[-1])
-    return Batch(tuple(events), tuple(places), pages=pages)
+    return Batch(tuple(events), tuple(places)) if events else None
 
 
 def settle(
