@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # Any base with Python 3.11 to 3.13 does; both stages need the same one.
 # checkov:skip=CKV_DOCKER_7: BASE has a tag
 ARG BASE=docker.io/library/python:3.13-slim-trixie
@@ -21,11 +20,13 @@ RUN /build/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /dis
  && /opt/soteri-forwarder/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/soteri-forwarder/lib/python3*/site-packages/forwarder
 
 FROM ${BASE}
+ARG BASE
 ARG REVISION=""
 LABEL org.opencontainers.image.title="soteri-forwarder" \
       org.opencontainers.image.description="Forwards Soteri's audit events from Bitbucket Data Center to Splunk, CloudWatch Logs, syslog and files, losing none" \
       org.opencontainers.image.version="0.1.0" \
-      org.opencontainers.image.revision="${REVISION}"
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.base.name="${BASE}"
 # State and files for whatever user and group it is run as: as for /tmp, each may make its own.
 RUN install -d -m 1777 /var/lib/soteri-forwarder /var/log/soteri-forwarder
 COPY --from=build /opt/soteri-forwarder /opt/soteri-forwarder

@@ -55,6 +55,7 @@ def test_the_image_is_small_and_says_what_it_is(record_property) -> None:
     assert over < LIMIT_MB
     config = image["Config"]
     assert config["Labels"]["org.opencontainers.image.version"] == __version__
+    assert config["Labels"]["org.opencontainers.image.base.name"] == BASE
     assert config["User"] == "10001:10001"
     assert config["StopSignal"] == "SIGTERM"
     assert config["Entrypoint"] == ["soteri-forwarder"]
@@ -70,7 +71,7 @@ async def moved(archive: Path, simulator: Simulator) -> None:
 
 @pytest.mark.parametrize(
     ("user", "history"),
-    [("2003:2003", 20_000), ("1000650000:0", 500)],
+    [("2003:2003", 10_000), ("1000650000:0", 500)],
     ids=["Bitbucket's user", "OpenShift's"],
 )
 async def test_anyone_runs_it_in_128_mb_and_a_kill_and_a_new_container_lose_and_double_nothing(
