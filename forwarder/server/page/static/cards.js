@@ -103,11 +103,18 @@ function audit(box, known, now) {
   const excluded = known.excluded_actions;
   facts(box.querySelector("dl"), [
     ["Not recorded", excluded ? (excluded.length ? excluded.join(", ") : "no action is excluded") : "", excluded?.length ? "warn" : ""],
-    ["Soteri", [known.app_version, known.app_enabled === false ? "disabled" : known.app_enabled ? "enabled" : ""].filter(Boolean).join(", "), known.app_enabled === false ? "bad" : ""],
+    ["Soteri", app(known), known.app_installed === false || known.app_enabled === false ? "bad" : ""],
+    ["Its clock", Math.abs(known.clock_ahead_seconds ?? 0) >= 5 ? `${span(Math.abs(known.clock_ahead_seconds))} ${known.clock_ahead_seconds > 0 ? "ahead of" : "behind"} ours` : ""],
     ["Token expires", known.token_expires_at ? `${clock(known.token_expires_at, now)} UTC, ${ago(known.token_expires_at, now)}` : ""],
     ["Not allowed to ask", (known.not_allowed ?? []).join(", ")],
     ["Seen", ago(known.seen_at, now)],
   ]);
+}
+
+function app(known) {
+  if (known.app_installed === false) return "not installed";
+  const enabled = known.app_enabled === false ? "disabled" : known.app_enabled ? "enabled" : "";
+  return [known.app_version, enabled].filter(Boolean).join(", ");
 }
 
 export function showSinks(container, sinks, now) {
@@ -157,8 +164,10 @@ export function showStore(container, status) {
   const share = status.store_limit_bytes ? status.store_bytes / status.store_limit_bytes : 0;
   const cards = [
     ["room", "Room", share >= 0.9 ? "bad" : share >= 0.7 ? "warn" : "",
-      [["of the room is used", `${Math.round(share * 1000) / 10} %`]],
-      [["In use", bytes(status.store_bytes)], ["May use", bytes(status.store_limit_bytes)], ["Reading pauses", "at 90 %"]]],
+      [status.store_limit_bytes ? ["of the room is used", `${Math.round(share * 1000) / 10} %`] : ["in use", bytes(status.store_bytes)]],
+      status.store_limit_bytes
+        ? [["In use", bytes(status.store_bytes)], ["May use", bytes(status.store_limit_bytes)], ["Reading pauses", "at 90 %"]]
+        : [["May use", "no limit is known: set [store] capacity"]]],
     ["horizon", "Loss horizon", nearest && nearest.seconds < 86400 ? "bad" : "",
       [nearest ? ["until something could be lost", nearest.seconds > 0 ? span(nearest.seconds) : "now"] : ["limit on what is unread or undelivered", "none known"]],
       status.loss_horizons.length

@@ -5,6 +5,7 @@ import { byId, keyed, make, mark, say } from "./dom.js";
 import { clock, count, many } from "./words.js";
 
 const KEPT = 500;
+const OFTEN = 30000;
 const form = byId("filters");
 const body = byId("event-table").tBodies[0];
 const kinds = new Set();
@@ -12,6 +13,7 @@ let shown = new Map();
 let goOn = null;
 let searched = 0;
 let stored = null;
+let lookedAt = 0;
 let question = 0;
 
 function wanted() {
@@ -65,12 +67,13 @@ function row(event) {
 
 const short = (text) => make("div", { class: "short", title: text }, text || "–");
 
-/** Look again where the number of stored events has changed. */
+/** Look again where the number of stored events has changed; our own events no source counts. */
 export async function showEvents(status) {
   const now = status.sources.reduce((sum, source) => sum + source.events_stored, 0);
-  if (now === stored) return;
+  if (now === stored && performance.now() - lookedAt < OFTEN) return;
   await refresh(stored === null);
   stored = now;
+  lookedAt = performance.now();
 }
 
 let timer = 0;
