@@ -1,6 +1,5 @@
 """The HTTP Event Collector on the wire: post events, ask for acks, ask how it is."""
 
-import zlib
 from collections.abc import AsyncIterator, Generator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from types import MappingProxyType
@@ -10,6 +9,7 @@ import anyio
 import anyio.to_thread
 import httpx
 import msgspec
+from isal import isal_zlib
 
 from forwarder.errors import AccessError, TransientError
 from forwarder.http import diagnosed, translated
@@ -214,6 +214,5 @@ async def _compressed(body: bytes) -> bytes:
 
 
 def _gzip(body: bytes) -> bytes:
-    # Level 1 costs half of the default level's time; 31 is zlib's way to ask for gzip's framing.
-    compressor = zlib.compressobj(1, zlib.DEFLATED, 31)
-    return compressor.compress(body) + compressor.flush()
+    # Intel's library packs as well as zlib's level 1 in a tenth of the time; 31 asks for gzip.
+    return isal_zlib.compress(body, level=1, wbits=31)
