@@ -6,7 +6,8 @@ same id with the same namespace. What changes here makes every stored event a ne
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -55,11 +56,26 @@ def derive(namespace: str, ms: int, entity: Entity) -> str:
     return f"{ms & _MASK:012x}{blake2b(content, digest_size=_DIGEST_BYTES).hexdigest()}"
 
 
-def _sorted(attributes: tuple[Attribute, ...]) -> tuple[Attribute, ...] | msgspec.Raw:
-    """Return the attributes in the order of what they are encoded to; each is encoded once."""
+def _sorted(attributes: tuple[Attribute, ...]) -> Sequence[Attribute]:
+    """Return the attributes in the order of what they are encoded to."""
     if len(attributes) < 2:
         return attributes
-    return msgspec.Raw(b"[%b]" % b",".join(sorted(map(_encode, attributes))))
+    order = _order(tuple([attribute.name for attribute in attributes]))
+    if order is None:
+        return sorted(attributes, key=_encode)
+    return [attributes[place] for place in order]
+
+
+@lru_cache(maxsize=1024)
+def _order(names: tuple[str | None, ...]) -> Sequence[int] | None:
+    """Return how attributes of these names are sorted, or None where that hangs on the rest too.
+
+    The name is what an attribute's encoding begins with, so where names differ nothing else counts;
+    and those of an action are the same in all of its events.
+    """
+    if None in names or len(set(names)) < len(names):
+        return None
+    return sorted(range(len(names)), key=lambda place: _encode(Attribute(name=names[place])))
 
 
 def _without_empty(content: bytes) -> bytes:

@@ -71,6 +71,12 @@ def test_the_order_of_extra_attributes_does_not_matter(attributes: Any, order: A
     assert identity.derive("b", MS, changed(extra_attributes=tuple(shuffled))) == one
 
 
+@given(attributes=attributes)
+def test_attributes_are_sorted_by_what_they_are_encoded_to(attributes: Any) -> None:
+    wanted = sorted(attributes, key=msgspec.json.encode)
+    assert list(identity._sorted(tuple(attributes))) == wanted
+
+
 def test_every_part_of_the_content_makes_another_record() -> None:
     others = [
         changed(author=None),
