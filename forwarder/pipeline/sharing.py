@@ -1,0 +1,176 @@
+"""Keeps this replica's share of the parts: claims, runs, hands over."""
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup
+
+from forwarder.errors import StoreError, TransientError
+from forwarder.interfaces import Leases
+from forwarder.model import Lease
+from forwarder.pipeline.shares import assignment
+from forwarder.pipeline.stop import Stop
+
+Run: TypeAlias = Callable[[Lease, Stop], Awaitable[None]]
+"""Runs one part, all of whose writes are under the lease, until the stop; then it is closed."""
+
+_RENEWALS: Final = 3  # in the life of a lease: two may fail
+_MARGIN: Final = 0.2  # of its life: what is stopped then has so long to be gone
+_SOON: Final = 0.02  # seconds after another's lease ends, or until one that was not free is tried
+_AGAIN: Final = 1.0  # seconds until the store is asked again that could not be reached
+_LEAVING: Final = 2.0  # seconds that handing over may take, with the store away
+_ASIDE: Final = 30.0  # seconds that a part which cannot be opened here is left to the others
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    lease: Lease
+    stop: Stop = field(default_factory=Stop)
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+
+
+class Sharing:
+    """The loop of one replica. `runs` has every part that it is configured for, by lease name.
+
+    A part runs only while its lease is ours, by our own clock less a margin: where the store
+    cannot be reached for so long, everything that runs is cancelled, and begins again later.
+    """
+
+    def __init__(
+        self, leases: Leases, runs: Mapping[str, Run], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.trouble = ""
+        self._leases = leases
+        self._runs = runs
+        self._clock = clock
+        self._held: dict[str, _Held] = {}
+        self._aside: dict[str, float] = {}
+        self._until = clock()
+        self._ended = anyio.Event()
+
+    @property
+    def held(self) -> list[str]:
+        """The parts that run here."""
+        return sorted(self._held)
+
+    async def run(self, stop: Stop) -> None:
+        """Run this replica's share until `stop`, then hand it over, part by part as each ends.
+
+        Raises:
+            StoreError: the store cannot be used at all.
+        """
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._guard)
+            while not stop.requested:
+                wake = (self._leases.change(), self._ended, stop)
+                wait = await self.share_once(group)
+                await _first(wake, wait)
+            while self._held:
+                wake = (self._leases.change(), self._ended)
+                wait = await self.share_once(group, leaving=True)
+                if self._held:
+                    await _first(wake, wait)
+            group.cancel_scope.cancel()
+        with anyio.move_on_after(_LEAVING, shield=True):
+            try:
+                await self._leases.leave()
+            except TransientError as error:
+                log.debug("leaving.missed", error=str(error))
+
+    async def share_once(self, group: TaskGroup, *, leaving: bool = False) -> float:
+        """Renew, give up what is another's share, take what is ours; return seconds to wait."""
+        begun = self._clock()
+        wanted = {name for name in self._runs if self._aside.get(name, begun) <= begun}
+        try:
+            return await self._share(group, set() if leaving else wanted, begun)
+        except TransientError as error:
+            if not self.trouble:
+                log.warning("store.unreachable", error=str(error), remedy=error.remedy)
+            self.trouble = str(error)
+            return min(_AGAIN, self._leases.ttl / _RENEWALS)
+
+    async def _share(self, group: TaskGroup, wanted: set[str], begun: float) -> float:
+        ours = [held.lease for held in self._held.values()]
+        renewed, shares = await self._leases.renew(wanted, ours)
+        self._until = begun + self._leases.ttl * (1 - _MARGIN)
+        if self.trouble:
+            self.trouble = ""
+            log.info("store.recovered")
+        for held in [held for held in self._held.values() if held.lease in ours]:
+            if held.lease not in renewed:
+                log.warning("lease.lost", part=held.lease.name)
+                held.scope.cancel()
+        plan = assignment(shares.replicas, shares.holders)
+        mine = {name for name, replica in plan.items() if replica == self._leases.replica}
+        for name, held in self._held.items():
+            if name not in mine:
+                held.stop.request()
+        free = mine - self._held.keys() - {
+            name for name, holder in shares.holders.items() if holder != self._leases.replica
+        }
+        taken = await self._leases.claim(free) if free else []
+        for lease in taken:
+            log.info("lease.taken", part=lease.name, token=lease.token)
+            self._held[lease.name] = _Held(lease)
+            group.start_soon(self._hold, self._held[lease.name])
+        wait = self._leases.ttl / _RENEWALS
+        if len(taken) < len(free):
+            return min(wait, _SOON * 10)
+        return wait if shares.changes_in is None else min(wait, shares.changes_in + _SOON)
+
+    async def _hold(self, held: _Held) -> None:
+        """Run a part for as long as we hold its lease, and let go of it."""
+        name = held.lease.name
+        try:
+            with held.scope:
+                await self._runs[name](held.lease, held.stop)
+        except StoreError:
+            raise
+        except Exception as error:
+            self._aside[name] = self._clock() + _ASIDE
+            remedy = str(getattr(error, "remedy", ""))
+            log.exception("part.failed", part=name, error=str(error), remedy=remedy)
+        finally:
+            del self._held[name]
+            await self._release(held.lease)
+            self._ended.set()
+            self._ended = anyio.Event()
+
+    async def _release(self, lease: Lease) -> None:
+        """Hand the lease over; where that fails it ends by itself."""
+        with anyio.move_on_after(_LEAVING, shield=True):
+            try:
+                await self._leases.release([lease])
+            except (StoreError, TransientError) as error:
+                log.debug("lease.kept", part=lease.name, error=str(error))
+            else:
+                log.info("lease.released", part=lease.name)
+
+    async def _guard(self) -> None:
+        """Cancel everything that runs when the leases may end before they could be renewed."""
+        while True:
+            left = self._until - self._clock()
+            if left <= 0 and self._held:
+                log.warning("leases.ended", parts=self.held)
+                for held in self._held.values():
+                    held.scope.cancel()
+            await anyio.sleep(left if left > 0 else _SOON * 10)
+
+
+async def _first(events: tuple[anyio.Event | Stop, ...], seconds: float) -> None:
+    """Return when any of `events` is set, or after `seconds`."""
+    with anyio.move_on_after(seconds):
+        async with anyio.create_task_group() as group:
+
+            async def end_with(event: anyio.Event | Stop) -> None:
+                await event.wait()
+                group.cancel_scope.cancel()
+
+            for event in events:
+                group.start_soon(end_with, event)
