@@ -589,6 +589,7 @@ class SourceStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     type: str
+    replica: str = ""
     state: str = "stopped"
     since_at: datetime | None = None
     mark: datetime | None = None
@@ -620,6 +621,7 @@ class SinkStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     type: str
+    replica: str = ""
     state: str = "stopped"
     since_at: datetime | None = None
     position: int = 0
@@ -652,7 +654,11 @@ class LossHorizon(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """How the forwarder is: the answer of ``/api/status``, documented in docs/status-api.md."""
+    """How the forwarder is: the answer of ``/api/status``, documented in docs/status-api.md.
+
+    `replicas` are those that run on a shared store; which of them runs a source or sink, that one's
+    `replica` says. With a `store_error` the store is away, and what it said last is shown.
+    """
 
     version: str
     at: datetime
@@ -666,3 +672,5 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     loss_horizons: tuple[LossHorizon, ...] = ()
     conditions: tuple[Condition, ...] = ()
     heartbeat_at: datetime | None = None
+    replicas: tuple[str, ...] = ()
+    store_error: str = ""

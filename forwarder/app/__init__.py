@@ -9,8 +9,16 @@ import gc
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Collection,
+    Coroutine,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -20,14 +28,15 @@ from anyio.abc import TaskGroup
 
 from forwarder import __version__
 from forwarder.app.letters import replay_letters
-from forwarder.app.overview import stored_status, with_loops
+from forwarder.app.overview import stored_status, unstored_status, with_loops
 from forwarder.app.parts import Forgetful, Key, Part, Parts
 from forwarder.app.reload import Reload
+from forwarder.app.replicas import HOUSE, alone, shared_runs, ungrouped
 from forwarder.app.serving import Serving
 from forwarder.app.watching import heart, watched
 from forwarder.config import Config, format_named
-from forwarder.errors import ConfigError, ForwarderError
-from forwarder.interfaces import Outbox, Reopens
+from forwarder.errors import ConfigError, ForwarderError, TransientError
+from forwarder.interfaces import Leases, Outbox, Reopens
 from forwarder.logs import set_level
 from forwarder.model import Replayed, Status
 from forwarder.normalizers import CatalogueNormalizer
@@ -36,6 +45,7 @@ from forwarder.pipeline.history import History
 from forwarder.pipeline.janitor import Janitor
 from forwarder.pipeline.poller import Poller
 from forwarder.pipeline.pressure import Pressure
+from forwarder.pipeline.sharing import Run, Sharing
 from forwarder.pipeline.stop import Stop
 from forwarder.sinks import SinkConfig
 from forwarder.sources import SourceConfig
@@ -66,6 +76,9 @@ class Daemon:
         self._janitor = janitor
         self._pressure = pressure
         self._parts = parts
+        self._sharing: Sharing | None = None
+        self._made: dict[Key, Part] = {}
+        self._seen: Status | None = None
         self._heart = anyio.CancelScope()
         self._history = History(outbox, lambda: stored_status(self._config, outbox))
 
@@ -76,19 +89,35 @@ class Daemon:
             StoreError: the outbox cannot be used.
         """
         async with anyio.create_task_group() as group:
-            group.start_soon(self._janitor.run, stop)
-            group.start_soon(self._beat, stop)
             group.start_soon(self._history.run, stop)
+            if self._sharing:
+                await self._sharing.run(stop)
+                return
+            group.start_soon(self._keep_house, self.outbox, stop)
             self._parts.begin()
             await stop.wait()
             self._parts.stop()
             await self._parts.ended()
 
-    async def _beat(self, stop: Stop) -> None:
+    async def _keep_house(self, outbox: Outbox, stop: Stop) -> None:
+        """Run what is there once, however many replicas there are."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._janitor.on(outbox).run, stop)
+            group.start_soon(self._beat, outbox, stop)
+
+    async def _beat(self, outbox: Outbox, stop: Stop) -> None:
         while not stop.requested:
             with self._heart:
-                await heart(self._config, self.outbox, self.status).run(stop)
+                await heart(self._config, outbox, self.status).run(stop)
             self._heart = anyio.CancelScope()
+
+    def share(self, leases: Leases) -> None:
+        """Have `forward` open and run what falls to this replica."""
+        self._made = {part.key: part for part in _parts(self._config, self._pressure)}
+        self._sharing = Sharing(leases, self._runs())
+
+    def _runs(self) -> Mapping[str, Run]:
+        return shared_runs(self._made.values(), self._parts, self.outbox, self._keep_house)
 
     async def forward_once(self, stop: Stop) -> None:
         """Poll until every source is caught up and everything is delivered, or until `stop`.
@@ -185,11 +214,7 @@ class Daemon:
             log.warning("restart.needed", setting="telemetry")
         # Until all is swapped an event is kept for the sinks of before and of now.
         self._obey(config, sinks={*self._config.sinks, *config.sinks})
-        async with anyio.create_task_group() as group:
-            for key in removed:
-                group.start_soon(partial(self._parts.close, key, patience=GRACE))
-            for part in changed:
-                group.start_soon(partial(self._parts.put, part, patience=GRACE))
+        await self._swap(config, changed, removed)
         self._obey(config, sinks=set(config.sinks))
         self._config = config
         self._heart.cancel()  # to begin again as configured now
@@ -199,10 +224,21 @@ class Daemon:
             ended=[f"{kind}s.{name}" for kind, name in removed],
         )
 
+    async def _swap(self, config: Config, changed: list[Part], removed: list[Key]) -> None:
+        if self._sharing:
+            self._made = {part.key: part for part in _parts(config, self._pressure)}
+            self._sharing.swap(self._runs(), {HOUSE, *(part.name for part in changed)})
+            return
+        async with anyio.create_task_group() as group:
+            for key in removed:
+                group.start_soon(partial(self._parts.close, key, patience=GRACE))
+            for part in changed:
+                group.start_soon(partial(self._parts.put, part, self.outbox, patience=GRACE))
+
     def _changes(self, config: Config) -> tuple[list[Part], list[Key]]:
         """Return the parts that are new or other than those that run, and those to be gone."""
-        known = self._parts.open_parts
-        wanted = {part.key: part for part in _parts(config, self.outbox, self._pressure)}
+        known = self._made if self._sharing else self._parts.open_parts
+        wanted = {part.key: part for part in _parts(config, self._pressure)}
         changed = [part for key, part in wanted.items() if part != known.get(key)]
         return changed, [key for key in known if key not in wanted]
 
@@ -216,8 +252,14 @@ class Daemon:
         self.outbox.allow(config.store.capacity)
 
     async def status(self) -> Status:
-        """Return how everything is: what the store says, and what the loops know beyond it."""
-        stored = await stored_status(self._config, self.outbox)
+        """Return how everything is: what the store says, and what the loops know beyond it.
+
+        While the store is away, what it said last.
+        """
+        try:
+            stored = self._seen = await stored_status(self._config, self.outbox)
+        except TransientError as error:
+            stored = unstored_status(self._config, self._seen, str(error))
         return with_loops(stored, self._parts.loops, self._history)
 
 
@@ -239,10 +281,16 @@ async def assemble(config: Config, *, once: bool = False) -> AsyncIterator[Daemo
             )
             pressure = Pressure(outbox, janitor, letters=config.store.dead_letters)
             parts = Parts(group, once=once)
-            for part in _parts(config, outbox, pressure, once=once):
-                await parts.open(part)
+            daemon = Daemon(config, outbox, janitor, pressure, parts)
+            if outbox.leases and not once:
+                daemon.share(outbox.leases)
+            else:
+                made = list(_parts(config, pressure, once=once))
+                outboxes = await group.start(alone, outbox, [part.name for part in made])
+                for part in made:
+                    await parts.open(part, outboxes[part.name])
             _collect_less()
-            yield Daemon(config, outbox, janitor, pressure, parts)
+            yield daemon
             group.cancel_scope.cancel()
 
 
@@ -253,20 +301,18 @@ def _collect_less() -> None:
     gc.set_threshold(5_000, 20, 20)
 
 
-def _parts(
-    config: Config, outbox: Outbox, pressure: Pressure, *, once: bool = False
-) -> Iterator[Part]:
-    yield from _sources(config, outbox, pressure, once=once)
-    yield from _sinks(config, outbox)
+def _parts(config: Config, pressure: Pressure, *, once: bool = False) -> Iterator[Part]:
+    yield from _sources(config, pressure, once=once)
+    yield from _sinks(config)
 
 
-def _sources(config: Config, outbox: Outbox, pressure: Pressure, *, once: bool) -> Iterator[Part]:
+def _sources(config: Config, pressure: Pressure, *, once: bool) -> Iterator[Part]:
     catalogue = config.catalogue
     normalize = CatalogueNormalizer(catalogue)
     redact = config.store.redact.redactor()
 
     @asynccontextmanager
-    async def opened(name: str, options: SourceConfig) -> AsyncIterator[Poller]:
+    async def opened(name: str, options: SourceConfig, outbox: Outbox) -> AsyncIterator[Poller]:
         async with options.open(name=name) as source:
             poller = Poller(name, source, normalize, outbox, options, pressure, redact)
             if once:
@@ -281,11 +327,11 @@ def _sources(config: Config, outbox: Outbox, pressure: Pressure, *, once: bool) 
         yield Part(("source", name), settings, partial(opened, name, options), rehearse)
 
 
-def _sinks(config: Config, outbox: Outbox) -> Iterator[Part]:
+def _sinks(config: Config) -> Iterator[Part]:
     letters = config.store.dead_letters
 
     @asynccontextmanager
-    async def opened(name: str, options: SinkConfig) -> AsyncIterator[Dispatcher]:
+    async def opened(name: str, options: SinkConfig, outbox: Outbox) -> AsyncIterator[Dispatcher]:
         await outbox.register(name)
         memory = outbox.memory(name)
         format_ = format_named(options.format)
@@ -393,20 +439,6 @@ def _end_by_force(seconds: float) -> None:
     timer = threading.Timer(seconds, os._exit, (1,))
     timer.daemon = True
     timer.start()
-
-
-@contextmanager
-def ungrouped() -> Iterator[None]:
-    """Raise our own error out of the groups that the tasks wrap it in."""
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup):
-            error = next(
-                (e for e in error.exceptions if isinstance(e, ForwarderError)), error.exceptions[0]
-            )
-        raise error from group
 
 
 def _because(error: str) -> str:

@@ -42,21 +42,40 @@ async def stored_status(config: Config, outbox: Outbox) -> Status:
         at=now,
         running=False,
         sources=tuple(
-            _source_status(name, source.type, stored.sources.get(name), remembered.get(name))
+            replace(
+                _source_status(name, source.type, stored.sources.get(name), remembered.get(name)),
+                replica=stored.shares.holders.get(f"sources.{name}", ""),
+            )
             for name, source in config.sources.items()
         ),
         sinks=tuple(
-            _sink_status(name, sink.type, stored.sinks.get(name), buried.get(name, 0), now)
+            replace(
+                _sink_status(name, sink.type, stored.sinks.get(name), buried.get(name, 0), now),
+                replica=stored.shares.holders.get(f"sinks.{name}", ""),
+            )
             for name, sink in config.sinks.items()
         ),
         unreadable_records=buried.get("", 0),
         unknown_events=stored.unknown,
         store_bytes=stored.size,
         store_limit_bytes=room.limit,
+        replicas=tuple(each.name for each in stored.shares.replicas),
         loss_horizons=_horizons(config, stored, room, now),
         conditions=tuple(each for known in remembered.values() for each in known.conditions),
         heartbeat_at=remembered[""].beat_at if "" in remembered else None,
     )
+
+
+def unstored_status(config: Config, seen: Status | None, error: str) -> Status:
+    """Return what can be said while the store is away: what was `seen` of it last, and why."""
+    known = seen or Status(
+        version=__version__,
+        at=datetime.now(UTC),
+        running=False,
+        sources=tuple(SourceStatus(name=n, type=each.type) for n, each in config.sources.items()),
+        sinks=tuple(SinkStatus(name=n, type=each.type) for n, each in config.sinks.items()),
+    )
+    return replace(known, at=datetime.now(UTC), store_error=error)
 
 
 def with_loops(status: Status, loops: Iterable[Loop], history: History) -> Status:

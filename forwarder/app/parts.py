@@ -10,6 +10,7 @@ import structlog
 from anyio.abc import TaskGroup, TaskStatus
 
 from forwarder.errors import ConfigError
+from forwarder.interfaces import Outbox
 from forwarder.pipeline.dispatcher import Dispatcher
 from forwarder.pipeline.poller import Poller
 from forwarder.pipeline.stop import Stop
@@ -33,7 +34,7 @@ class Part:
 
     key: Key
     settings: tuple[Any, ...]
-    open: Callable[[], AbstractAsyncContextManager[Loop]] = field(compare=False)
+    open: Callable[[Outbox], AbstractAsyncContextManager[Loop]] = field(compare=False)
     rehearse: Callable[[], AbstractAsyncContextManager[object]] = field(compare=False)
 
     @property
@@ -84,13 +85,13 @@ class Parts:
         self._stopped = False
         self._running: dict[Key, _Running] = {}
 
-    async def open(self, part: Part) -> None:
-        """Open `part`; its loop runs at once, or with `begin` where that was not called yet.
+    async def open(self, part: Part, outbox: Outbox) -> None:
+        """Open `part` on `outbox`; its loop runs at once, or with `begin` if that is to come.
 
         Raises:
             ConfigError, StoreError: the part cannot be made; nothing of it is left open.
         """
-        await self._group.start(self._live, part)
+        await self._group.start(self._live, part, outbox)
 
     def begin(self) -> None:
         """Run every loop: all parts could be opened."""
@@ -109,7 +110,7 @@ class Parts:
         await running.ended.wait()
         del self._running[key]
 
-    async def put(self, part: Part, *, patience: float) -> None:
+    async def put(self, part: Part, outbox: Outbox, *, patience: float) -> None:
         """Have `part` run in place of its namesake, if there is one.
 
         Raises:
@@ -119,7 +120,7 @@ class Parts:
             await self.close(part.key, patience=patience)
         while True:
             try:
-                return await self.open(part)
+                return await self.open(part, outbox)
             except ConfigError as error:  # it was well when it was rehearsed: a file has gone
                 log.warning("part.unopened", part=part.name, problems=error.problems)
                 await anyio.sleep(_AGAIN)
@@ -161,10 +162,20 @@ class Parts:
         """The loops of the sinks."""
         return [loop for loop in self.loops if isinstance(loop, Dispatcher)]
 
-    async def _live(self, part: Part, *, task_status: TaskStatus[None]) -> None:
+    async def run(self, part: Part, outbox: Outbox, stop: Stop) -> None:
+        """Open `part`, run its loop until `stop`, and close it: all in the caller's own task."""
+        with anyio.CancelScope() as scope:
+            try:
+                async with part.open(outbox) as loop:
+                    self._running[part.key] = _Running(part, loop, stop, scope, anyio.Event())
+                    await loop.run(stop)
+            finally:
+                self._running.pop(part.key, None)
+
+    async def _live(self, part: Part, outbox: Outbox, *, task_status: TaskStatus[None]) -> None:
         ended = anyio.Event()
         with anyio.CancelScope() as scope:
-            async with part.open() as loop:
+            async with part.open(outbox) as loop:
                 running = _Running(part, loop, Stop(), scope, ended)
                 self._running[part.key] = running
                 if self._stopped:

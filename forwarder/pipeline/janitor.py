@@ -1,11 +1,12 @@
 """Forgets what is delivered and past retention."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from copy import copy
 from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from forwarder.errors import StoreError
+from forwarder.errors import StoreError, TransientError
 from forwarder.interfaces import Outbox
 from forwarder.pipeline.stop import Stop
 from forwarder.telemetry import EVENTS_FORGOTTEN
@@ -43,6 +44,14 @@ class Janitor:
         self._rereads = dict(rereads)
         self._sinks = tuple(sinks)
 
+    def on(self, outbox: Outbox) -> "Janitor":
+        """Return this janitor where `outbox` is its own, else one that keeps the same there."""
+        if outbox is self._outbox:
+            return self
+        other = copy(self)
+        other._outbox = outbox  # noqa: SLF001  our own class
+        return other
+
     async def run(self, stop: Stop) -> None:
         """Tidy up each `interval` seconds until `stop`.
 
@@ -54,6 +63,8 @@ class Janitor:
                 await self.tidy_once()
             except StoreError:
                 raise
+            except TransientError as error:
+                log.warning("janitor.postponed", error=str(error), remedy=error.remedy)
             except Exception:
                 log.exception("janitor.failed")
             await stop.sleep(self._interval)

@@ -41,23 +41,25 @@ def renew(
 ) -> tuple[bool, list[Lease], Shares]:
     """Say that the replica lives and holds `held` for another `ttl`.
 
-    Returns whether it is new to the others, what it really holds of `held`, and how all is shared.
+    Returns whether that is news to others, what it really holds of `held`, and how all is shared.
     """
     now = _now(connection)
     connection.execute(delete(REPLICAS).where(REPLICAS.c.expires_at <= now))
-    values = {"parts": _encode(sorted(replica.parts)).decode(), "expires_at": now + ttl}
-    known = connection.execute(
-        update(REPLICAS).where(REPLICAS.c.replica == replica.name).values(values)
-    ).rowcount
-    if not known:
+    parts = _encode(sorted(replica.parts)).decode()
+    values = {"parts": parts, "expires_at": now + ttl}
+    is_ours = REPLICAS.c.replica == replica.name
+    known = connection.execute(select(REPLICAS.c.parts).where(is_ours)).scalar()
+    if known is None:
         connection.execute(insert(REPLICAS).values(replica=replica.name, since_at=now, **values))
+    else:
+        connection.execute(update(REPLICAS).where(is_ours).values(values))
     renewed = connection.execute(
         update(LEASES)
         .where(LEASES.c.holder == replica.name, LEASES.c.name.in_(held))
         .values(expires_at=now + ttl)
         .returning(LEASES.c.name, LEASES.c.token)
     )
-    return not known, [Lease(*row) for row in renewed], _shares(connection, replica.name, now)
+    return known != parts, [Lease(*row) for row in renewed], _shares(connection, replica.name, now)
 
 
 def shares(connection: Connection) -> Shares:
