@@ -26,8 +26,9 @@ async def listen(server: Server, bells: Mapping[str, Bell]) -> None:
 
 
 async def _listen_once(server: Server, bells: Mapping[str, Bell]) -> None:
-    connecting = psycopg.AsyncConnection.connect(**server.settings(), autocommit=True)
-    async with await connecting as connection:
+    with anyio.CancelScope(shield=True):  # the driver leaves a half-open one to the collector
+        opened = await psycopg.AsyncConnection.connect(**server.settings(), autocommit=True)
+    async with opened as connection:
         await connection.execute(f"listen {CHANNEL}")
         for bell in bells.values():  # something may have been missed
             bell.ring()

@@ -14,7 +14,7 @@ from forwarder.store.bell import Bell
 from forwarder.store.leases import SqlLeases
 from forwarder.store.lock import exclusive, lock_file
 from forwarder.store.outbox import SqlOutbox
-from forwarder.store.recent import RECENT_BYTES
+from forwarder.store.recent import RECENT_BYTES, Recent
 
 if TYPE_CHECKING:
     from forwarder.store.postgresql import Server
@@ -39,7 +39,7 @@ async def open_file(
             path = await to_thread.run_sync(sqlite.make_folder, path)
             stack.enter_context(exclusive(lock_file(path)))
         database = await stack.enter_async_context(sqlite.opened(path, writable=write, make=lock))
-        yield SqlOutbox(database, now, capacity, recent_bytes=recent_bytes)
+        yield SqlOutbox(database, now, capacity, recent=Recent(recent_bytes))
 
 
 @asynccontextmanager
@@ -58,9 +58,12 @@ async def open_shared(
     from forwarder.store.postgresql import PostgresDatabase, opened
 
     patience = PATIENCE if serve else 0.0
-    async with opened(server, writable=write, make=serve, patience=patience) as database:
+    recent = Recent(recent_bytes)
+    async with opened(
+        server, writable=write, make=serve, patience=patience, when_lost=recent.forget
+    ) as database:
         if not serve:
-            yield SqlOutbox(database, now, capacity, recent_bytes=recent_bytes)
+            yield SqlOutbox(database, now, capacity)
             return
         # Leases have a connection of their own: nothing that is slow delays their renewal.
         apart = PostgresDatabase(server, writable=True, readers=0, writers=1)
@@ -75,7 +78,7 @@ async def open_shared(
                     capacity,
                     appended=bells["events"],
                     shared=leases,
-                    recent_bytes=recent_bytes,
+                    recent=recent,
                 )
                 group.cancel_scope.cancel()
         finally:

@@ -30,7 +30,7 @@ from forwarder.model import (
 from forwarder.selection import matcher
 from forwarder.store.bell import Bell
 from forwarder.store.database import Database
-from forwarder.store.recent import RECENT_BYTES, Recent
+from forwarder.store.recent import Recent
 from forwarder.store.times import milliseconds
 from forwarder.store.transactions import (
     append,
@@ -72,14 +72,14 @@ class SqlOutbox:
         *,
         appended: Bell | None = None,
         shared: Leases | None = None,
-        recent_bytes: int = RECENT_BYTES,
+        recent: Recent | None = None,
     ) -> None:
         self.leases = shared
         self._database = database
         self._now = now
         self._capacity = capacity
         self._appended = appended or Bell()
-        self._recent = Recent(recent_bytes)
+        self._recent = recent or Recent()
         self._lease: Lease | None = None
 
     def under(self, lease: Lease | None) -> "SqlOutbox":

@@ -93,9 +93,16 @@ class PostgresDatabase:
     """A pool of connections to one database; several replicas have one each."""
 
     def __init__(
-        self, server: Server, *, writable: bool, readers: int = READERS, writers: int = WRITERS
+        self,
+        server: Server,
+        *,
+        writable: bool,
+        readers: int = READERS,
+        writers: int = WRITERS,
+        when_lost: Callable[[], None] = lambda: None,
     ) -> None:
         self.server = server
+        self._when_lost = when_lost
         self._writable = writable
         self._engine = _engine(server, readers + writers)
         self._writer = CapacityLimiter(writers)
@@ -117,6 +124,8 @@ class PostgresDatabase:
             try:
                 connection.commit()
             except DBAPIError as error:
+                if error.connection_invalidated:
+                    self._when_lost()
                 # It may be stored: whether to do it again is the caller's to say.
                 raise self._named(error) from error
             return result
@@ -139,6 +148,8 @@ class PostgresDatabase:
             except DBAPIError as error:
                 # A connection that was lost while nobody used it shows only now.
                 lost = error.connection_invalidated and tried == 1
+                if error.connection_invalidated:
+                    self._when_lost()
                 if tried == _TRIES or not (lost or _state(error) in _AGAIN):
                     raise self._named(error) from error
             except psycopg.Error as error:
@@ -196,16 +207,22 @@ class PostgresDatabase:
 
 @asynccontextmanager
 async def opened(
-    server: Server, *, writable: bool, make: bool, patience: float = 0.0
+    server: Server,
+    *,
+    writable: bool,
+    make: bool,
+    patience: float = 0.0,
+    when_lost: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[PostgresDatabase]:
     """Open the database: made or brought up to date with `make`, else as it is.
 
-    A server that cannot be reached is tried for `patience` seconds.
+    A server that cannot be reached is tried for `patience` seconds. `when_lost` is called, in some
+    thread, whenever a connection breaks.
 
     Raises:
         StoreError: it cannot be used, whatever the reason: nothing can start without it.
     """
-    database = PostgresDatabase(server, writable=writable)
+    database = PostgresDatabase(server, writable=writable, when_lost=when_lost)
     try:
         await _begin(database, make=make, patience=patience)
         yield database

@@ -29,6 +29,10 @@ class Recent:
         while sum(size for _, _, size in self._runs) > self._most:
             del self._runs[0]
 
+    def forget(self) -> None:
+        """Remember nothing: a server that was lost may come back without what it had taken last."""
+        self._runs = []
+
     def after(self, position: Place, *, limit: int, max_bytes: int) -> Batch | None:
         """Return what comes right after `position`, or None where that is not here."""
         events: list[Stored] = []
