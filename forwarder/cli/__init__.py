@@ -13,6 +13,7 @@ from forwarder.cli.explain import explain
 from forwarder.cli.export import export
 from forwarder.cli.health import health
 from forwarder.cli.kinds import kinds
+from forwarder.cli.man import man
 from forwarder.cli.metrics import metrics
 from forwarder.cli.reconcile import reconcile
 from forwarder.cli.replay import replay
@@ -31,7 +32,7 @@ app = typer.Typer(
 )
 VERBS = (
     run, check, status, health, events, explain, verify, reconcile, export, replay, simulate, demo,
-    kinds, metrics,
+    kinds, metrics, man,
 )  # fmt: skip
 for verb in VERBS:
     app.command(verb.__name__)(verb)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 import anyio
 import typer
 
+from forwarder.cli import completion
 from forwarder.cli.events import Format, Since
 from forwarder.cli.letters import summary, write_list, write_whole
 from forwarder.cli.replay import known_sink, said_later
@@ -33,7 +34,12 @@ app = typer.Typer(no_args_is_help=True, help="What was given up on: list, show, 
 
 Ids = Annotated[list[int] | None, typer.Argument(metavar="[ID]...", show_default=False)]
 SinkName = Annotated[
-    str | None, typer.Option("--sink", help="Of one sink; records have none: --reason unreadable.")
+    str | None,
+    typer.Option(
+        "--sink",
+        help="Of one sink; records have none: --reason unreadable.",
+        autocompletion=completion.sinks,
+    ),
 ]
 ReasonName = Annotated[
     Reason | None, typer.Option("--reason", help=f"One of {', '.join(get_args(Reason))}.")

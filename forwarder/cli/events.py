@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import anyio
 import typer
 
+from forwarder.cli import completion
 from forwarder.cli.listing import Output, listing
 from forwarder.cli.terminal import ConfigOption, loaded, parse_time
 
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
     from forwarder.model import EventFilter
 
 Kinds = Annotated[
-    list[str] | None, typer.Option("--kind", help='Such as "hook.skipped" or "hook.*".')
+    list[str] | None,
+    typer.Option(
+        "--kind", help='Such as "hook.skipped" or "hook.*".', autocompletion=completion.kinds
+    ),
 ]
 Actors = Annotated[list[str] | None, typer.Option("--actor", help="A user's name.")]
 Projects = Annotated[list[str] | None, typer.Option("--project", help="A project's key.")]

@@ -13,6 +13,7 @@ import anyio
 import typer
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from forwarder.cli import completion
 from forwarder.cli.events import (
     Actors,
     Format,
@@ -53,7 +54,12 @@ def export(
     output: Format = None,
     to: Annotated[Path | None, typer.Option("--to", help="Write to a file.")] = None,
     source: Annotated[
-        str | None, typer.Option("--source", help="Which configured source, if there are several.")
+        str | None,
+        typer.Option(
+            "--source",
+            help="Which configured source, if there are several.",
+            autocompletion=completion.sources,
+        ),
     ] = None,
     url: Annotated[
         str | None, typer.Option("--url", help="Bitbucket's address, in place of a configuration.")

@@ -10,6 +10,7 @@ import anyio
 import msgspec
 import typer
 
+from forwarder.cli import completion
 from forwarder.cli.events import Since, Until
 from forwarder.cli.terminal import (
     INCOMPLETE,
@@ -39,7 +40,12 @@ def reconcile(
     since: Since = None,
     until: Until = None,
     sink: Annotated[
-        list[str] | None, typer.Option("--sink", help="Ask this sink only; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--sink",
+            help="Ask this sink only; may be repeated.",
+            autocompletion=completion.sinks,
+        ),
     ] = None,
     repair: Annotated[
         bool, typer.Option("--repair", help="Store what the store lacks, send what sinks lack.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import anyio
 import typer
 
+from forwarder.cli import completion
 from forwarder.cli.events import Kinds, Since, Until, event_filter
 from forwarder.cli.terminal import INCOMPLETE, ConfigOption, err, loaded, out, shown
 
@@ -15,7 +16,12 @@ if TYPE_CHECKING:
     from forwarder.config import Config
     from forwarder.model import EventFilter, Replay
 
-SinkName = Annotated[str, typer.Option("--sink", help="The sink's name in the configuration.")]
+SinkName = Annotated[
+    str,
+    typer.Option(
+        "--sink", help="The sink's name in the configuration.", autocompletion=completion.sinks
+    ),
+]
 LATER: Final = "no daemon runs: they are sent when it does (soteri-forwarder run)"
 
 
