@@ -90,8 +90,8 @@ def _say_which(prefix: str, ids: list[str]) -> None:
 
 def _show(found: Explanation) -> None:
     event = found.event
-    out.print(f"[bold]{event.event_id}[/]  {shown(event.kind)}  {event.severity}")
-    out.print(f"{event.occurred_at:%Y-%m-%d %H:%M:%S.%f}"[:-3] + f"Z  {shown(event.action)}\n")
+    show(f"[bold]{event.event_id}[/]  {shown(event.kind)}  {event.severity}")
+    show(f"{event.occurred_at:%Y-%m-%d %H:%M:%S.%f}"[:-3] + f"Z  {shown(event.action)}\n")
     facts = table()
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column(overflow="fold")

@@ -57,7 +57,7 @@ def write_whole(letter: DeadLetter, *, json: bool) -> None:
         sys.stdout.buffer.write(msgspec.json.encode(whole) + b"\n")
         return
     for name, value in _row(letter).items():
-        out.print(f"[bold]{name}[/] {shown(_cell(value))}")
+        out.print(f"[bold]{name}[/] {shown(_cell(value))}".rstrip())
     out.print("[bold]original[/]")
     for line in _readable(letter.body).splitlines() or [""]:
         out.print(Text(shown(line).replace("\\[", "[")))

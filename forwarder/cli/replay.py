@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Annotated, Final
 
 import anyio
+import msgspec
 import typer
 
 from forwarder.cli import completion
@@ -38,6 +39,7 @@ def replay(
     cancel: Annotated[
         bool, typer.Option("--cancel", help="Send the sink nothing again of what is left.")
     ] = False,
+    json: Annotated[bool, typer.Option("--json", help="For machines: one JSON object.")] = False,
 ) -> None:
     """Send stored events that a sink has taken already to it again, with the same event ids.
 
@@ -62,6 +64,12 @@ def replay(
         anyio.run(_cancel, configuration, sink)
         return
     plan = anyio.run(lambda: _replay(configuration, sink, wanted, dry_run=dry_run))
+    if json:
+        told = {name: getattr(plan, name) for name in ("sink", "events", "oldest_at", "newest_at")}
+        told["asked"] = bool(plan.events) and not dry_run
+        sys.stdout.buffer.write(msgspec.json.encode(told) + b"\n")
+    else:
+        _show(plan, dry_run=dry_run)
     if not plan.events:
         sys.exit(INCOMPLETE)
 
@@ -82,16 +90,19 @@ async def said_later(config: Config) -> None:
 async def _replay(config: Config, sink: str, wanted: EventFilter, *, dry_run: bool) -> Replay:
     async with config.store.open(lock=False, write=not dry_run) as outbox:
         plan = await outbox.plan_replay(sink, wanted)
-        verb = "would be sent" if dry_run else "are sent"
-        if plan.oldest_at and plan.newest_at:
-            span = f"{plan.oldest_at:%Y-%m-%d %H:%M:%S}Z to {plan.newest_at:%Y-%m-%d %H:%M:%S}Z"
-            out.print(f"{plan.events:,} events from {span} {verb} to {shown(sink)} again")
-        else:
-            err.print(f"nothing that {shown(sink)} has taken is stored from then")
         if plan.events and not dry_run:
             await outbox.ask_replay(plan)
             await said_later(config)
     return plan
+
+
+def _show(plan: Replay, *, dry_run: bool) -> None:
+    if plan.oldest_at and plan.newest_at:
+        verb = "would be sent" if dry_run else "are sent"
+        span = f"{plan.oldest_at:%Y-%m-%d %H:%M:%S}Z to {plan.newest_at:%Y-%m-%d %H:%M:%S}Z"
+        out.print(f"{plan.events:,} events from {span} {verb} to {shown(plan.sink)} again")
+    else:
+        err.print(f"nothing that {shown(plan.sink)} has taken is stored from then")
 
 
 async def _cancel(config: Config, sink: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,7 +55,7 @@ def table(*columns: str) -> Table:
     """Return a table as all verbs have it: calm on a terminal, plain columns in a pipe."""
     made = Table(
         *(Column(name, overflow="fold") for name in columns),
-        box=box.SIMPLE_HEAD if out.is_terminal else None,
+        box=box.SIMPLE_HEAD if columns and out.is_terminal else None,
         pad_edge=False,
         padding=(0, 2, 0, 0),
         header_style="bold",
@@ -103,7 +104,10 @@ def loaded(path: Path | None) -> Config:
 def exit_codes() -> Iterator[None]:
     """Turn our errors into one clear message and the exit code that belongs to them."""
     try:
-        yield
+        try:
+            yield
+        finally:
+            sys.stdout.flush()  # here, where a reader that has gone can still be met quietly
     except ConfigError as error:
         for problem in error.problems:
             err.print(f"[red]error:[/] {shown(problem)}")
@@ -116,8 +120,9 @@ def exit_codes() -> Iterator[None]:
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
-        # The reader of our pipe has gone, as `head` does; nothing is wrong.
-        sys.stderr.close()
+        # The reader of our pipe has gone, as `head` does; nothing is wrong. The interpreter flushes
+        # once more at its end (Python's documentation of signal, "Note on SIGPIPE").
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(OK)
 
 

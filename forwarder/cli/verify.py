@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 import zlib
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
+import msgspec
 import typer
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
@@ -34,6 +36,7 @@ def verify(
             help="A link that must be there, as `status --json` said it under `chain`.",
         ),
     ] = None,
+    json: Annotated[bool, typer.Option("--json", help="For machines: one JSON object.")] = False,
 ) -> None:
     """Check a file sink's output from end to end: order, gaps, changed and doubled lines.
 
@@ -52,17 +55,23 @@ def verify(
 
     check = Check(versions={VERSION}, heads=dict(map(_head, head or ())))
     paths = list(_present(files))
-    problems = 0
+    problems: list[str] = []
     with _progress() as bar:
         size = sum(path.stat().st_size for path in _all(paths))
         task = bar.add_task("checking", total=size, lines=0)
-        for problem in _problems(check, paths, bar, task):
-            out.print(shown(problem))
-            problems += 1
-    for problem in check.end():
-        out.print(shown(problem))
-        problems += 1
-    _summarize(check, problems)
+        for problem in chain(_problems(check, paths, bar, task), check.end()):
+            problems.append(problem)
+            if not json:
+                out.print(shown(problem))
+    if json:
+        sources = {
+            name: {"lines": x.lines, "first": x.first, "last": x.last, "unlinked": x.unlinked}
+            for name, x in check.sources.items()
+        }
+        told = {"whole": not problems, "problems": problems, "sources": sources}
+        sys.stdout.buffer.write(msgspec.json.encode(told) + b"\n")
+    else:
+        _summarize(check, len(problems))
     sys.exit(INCOMPLETE if problems else OK)
 
 

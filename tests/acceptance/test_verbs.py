@@ -11,13 +11,11 @@ from pathlib import Path
 import anyio
 import pytest
 
-from forwarder.cli import app
 from forwarder.simulator import Simulator, SimulatorOptions, serve
 from tests.acceptance.command import COMMAND, Forwarder, archived, environment
 
 pytestmark = pytest.mark.real
 
-VERBS = sorted(command.name for command in app.registered_commands if command.name)
 SOTERI = "Soteri Security for Bitbucket"
 CONFIG = """
 [sources.bitbucket]
@@ -46,13 +44,6 @@ async def prepared(folder: Path, **options: int) -> AsyncIterator[tuple[Forwarde
     async with serve(simulator) as bitbucket:
         config = CONFIG.format(bitbucket=bitbucket, token=simulator.options.token, folder=folder)
         yield Forwarder(folder, config), simulator
-
-
-@pytest.mark.parametrize("verb", VERBS)
-async def test_every_verb_has_help_with_an_example(verb: str) -> None:
-    done = await said(verb, "--help")
-    assert done.returncode == 0
-    assert b"Example" in done.stdout
 
 
 async def test_the_version_is_said() -> None:

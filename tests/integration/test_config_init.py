@@ -1,17 +1,13 @@
 """`config init`: what it writes is accepted, and keeps secrets apart."""
 
 import os
-import pty
-import re
-import select
-import subprocess
 from pathlib import Path
 
 import anyio
 import pytest
 
-from tests.acceptance.command import COMMAND, environment
 from tests.fakes.command_line import typed
+from tests.fakes.pseudo_terminal import at_a_terminal
 
 BITBUCKET = ("--url", "https://bitbucket.example.com/bitbucket")
 SETS = {
@@ -107,7 +103,7 @@ async def test_questions_are_asked_at_a_terminal_and_secrets_are_not_shown(tmp_p
     }
     path = tmp_path / "config.toml"
     code, screen = await anyio.to_thread.run_sync(
-        _at_a_terminal, ["config", "init", "--to", str(path)], answers
+        at_a_terminal, ["config", "init", "--to", str(path)], answers
     )
     assert code == 0, screen
     assert "typed-s3cret" not in screen
@@ -117,32 +113,3 @@ async def test_questions_are_asked_at_a_terminal_and_secrets_are_not_shown(tmp_p
     assert "typed-s3cret" not in path.read_text()
     checked = await typed("check", "--offline", "--config", path)
     assert checked.code == 0, checked.stderr
-
-
-def _at_a_terminal(words: list[str], answers: dict[str, str]) -> tuple[int, str]:
-    """Type each answer once its question stands on the screen; return exit code and screen."""
-    ours, theirs = pty.openpty()
-    with subprocess.Popen(
-        [COMMAND, *words], stdin=theirs, stdout=theirs, stderr=theirs, env=environment()
-    ) as running:
-        os.close(theirs)
-        screen, read = "", 0
-        for question, answer in answers.items():
-            while not re.search(re.escape(question) + r".*: $", screen[read:], re.DOTALL):
-                part = _said(ours)
-                assert part, screen
-                screen += part
-            read = len(screen)
-            os.write(ours, f"{answer}\n".encode())
-        while part := _said(ours):
-            screen += part
-        os.close(ours)
-        return running.wait(60), screen
-
-
-def _said(terminal: int) -> str:
-    ready, _, _ = select.select([terminal], [], [], 60)
-    try:
-        return os.read(terminal, 4096).decode() if ready else ""
-    except OSError:  # the other side is closed
-        return ""
