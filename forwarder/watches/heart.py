@@ -1,6 +1,6 @@
 """The loop beside all sources: heartbeats, and what is about to be lost."""
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Final
 
@@ -12,7 +12,7 @@ from forwarder.interfaces import Outbox
 from forwarder.model import Condition, Event, Link, Status
 from forwarder.pipeline.stop import Stop
 from forwarder.watches import HeartbeatConfig, WatchConfig, findings, memory
-from forwarder.watches.findings import LOSS_NEAR, Looked
+from forwarder.watches.findings import LOSS_NEAR, Found, Looked
 from forwarder.watches.memory import Memory
 from forwarder.watches.telling import Teller
 from forwarder.watches.watch import utc_now
@@ -44,6 +44,7 @@ class Heart:
         self._now = now
         self._memory: Memory | None = None
         self._untold: tuple[list[Event], Memory] | None = None
+        self._near_since: dict[tuple[str, str], datetime] = {}
 
     async def run(self, stop: Stop) -> None:
         """Look until `stop`. Nothing is raised: what fails is logged, and tried again."""
@@ -86,7 +87,9 @@ class Heart:
     def _losses(self, status: Status, known: Memory, now: datetime) -> tuple[list[Event], Memory]:
         if not self._options.enabled:
             return [], known
-        found = list(findings.losses(status.loss_horizons, self._options, known))
+        found = self._lasting(
+            findings.losses(status.loss_horizons, self._options, known), known, now
+        )
         events: list[Event] = []
         goes_on: list[Condition] = []
         parts = dict.fromkeys([*(part for part, _ in found), *(c.part for c in known.conditions)])
@@ -97,6 +100,20 @@ class Heart:
             events += told
             goes_on += conditions
         return events, replace(known, conditions=tuple(goes_on))
+
+    def _lasting(
+        self, found: Iterable[tuple[str, Found]], known: Memory, now: datetime
+    ) -> list[tuple[str, Found]]:
+        """Return what was so for an interval: while a backlog is caught up, much looks near."""
+        near = {(part, each.subject): each for part, each in found}
+        self._near_since = {key: self._near_since.get(key, now) for key in near}
+        told = {(each.part, each.subject) for each in known.conditions}
+        return [
+            (key[0], each)
+            for key, each in near.items()
+            if key in told
+            or (now - self._near_since[key]).total_seconds() >= self._options.interval
+        ]
 
     async def _keep(self, events: list[Event], learnt: Memory) -> None:
         self._untold = events, learnt

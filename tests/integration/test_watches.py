@@ -465,15 +465,21 @@ async def test_what_is_about_to_be_lost_is_told_once_for_each_part():
             )
         )
 
-    async def told() -> list[tuple[str, str]]:
-        return [(e.kind, e.attributes[0].value) for e in await here.look(minutes=1)]
+    async def told(**later: float) -> list[tuple[str, str]]:
+        return [(e.kind, e.attributes[0].value) for e in await here.look(**later)]
 
     here.said = near(a=30, b=30)
     assert await told() == []
     here.said = near(a=23, b=30)
-    assert await told() == [("forwarder.loss_near", "sinks.a")]
+    assert await told() == []
+    here.said = near(a=30, b=30)  # over before it was worth a word
+    assert await told(minutes=9) == []
+    here.said = near(a=23, b=30)
+    assert await told(minutes=1) == []
+    assert await told(minutes=10) == [("forwarder.loss_near", "sinks.a")]
     here.said = near(a=-2, b=3)
-    assert await told() == [("forwarder.loss_near", "sinks.b")]
+    assert await told(minutes=1) == []
+    assert await told(minutes=10) == [("forwarder.loss_near", "sinks.b")]
     here.said = near(a=47, b=47)
     assert await told() == []
     here.said = near(b=49)
