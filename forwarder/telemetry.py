@@ -22,7 +22,7 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 from forwarder import __version__
-from forwarder.model import SinkStatus, SourceStatus, Status
+from forwarder.model import AuditSettings, SinkStatus, SourceStatus, Status
 
 Outcome = Literal["ok", "transient", "access", "permanent", "held", "bug"]
 """How a poll, a send or a look ended."""
@@ -159,6 +159,18 @@ EVENTS_LATE: Final = _total(
     "New events that showed up when the mark had passed their time already.",
     "source",
 )
+NEXT_POLL: Final = _gauge(
+    "forwarder_next_poll_timestamp_seconds", "When the next poll is due.", "source"
+)
+WINDOW_SECONDS: Final = _gauge(
+    "forwarder_poll_window_seconds", "The time range that the last poll read.", "source"
+)
+STORED_AT: Final = _gauge(
+    "forwarder_stored_timestamp_seconds", "When something of a source was stored last.", "source"
+)
+LATE_BY: Final = _gauge(
+    "forwarder_late_by_seconds", "By how much the latest of the late events was late.", "source"
+)
 MARK_SECONDS: Final = _gauge(
     "forwarder_mark_timestamp_seconds",
     "The high-water mark: everything up to it was read and stored.",
@@ -200,6 +212,12 @@ BACKLOG_EVENTS: Final = _gauge(
 LAG_SECONDS: Final = _gauge(
     "forwarder_lag_seconds", "Age of the oldest unsent event; 0 where none is.", "sink"
 )
+SENT_AT: Final = _gauge(
+    "forwarder_sent_timestamp_seconds", "When a sink took something last.", "sink"
+)
+NEXT_TRY: Final = _gauge(
+    "forwarder_next_try_timestamp_seconds", "When what failed is tried again.", "sink"
+)
 UNACKNOWLEDGED: Final = _gauge(
     "forwarder_unacknowledged_events",
     "Events handed over that wait for the destination's own word; only where it gives one later.",
@@ -223,6 +241,10 @@ STORE_LIMIT_BYTES: Final = _gauge(
     "forwarder_store_limit_bytes",
     "What the store may use: its capacity, or what its disk has; at 90 % reading pauses.",
 )
+STORE_AWAY: Final = _gauge(
+    "forwarder_store_unreachable", "1 while the store is away: the rest is what it said last."
+)
+REPLICAS: Final = _gauge("forwarder_replicas", "Replicas that run on a shared store.")
 UNKNOWN_EVENTS: Final = _gauge(
     "forwarder_unknown_events", "Stored events of Soteri's that no kind of the catalogue fits."
 )
@@ -282,7 +304,13 @@ _OF_THE_STATUS: Final = (
     WAITING,
     FAILURES,
     POLLED,
+    NEXT_POLL,
+    WINDOW_SECONDS,
+    STORED_AT,
+    LATE_BY,
     MARK_SECONDS,
+    SENT_AT,
+    NEXT_TRY,
     BACKLOG_EVENTS,
     LAG_SECONDS,
     UNACKNOWLEDGED,
@@ -304,6 +332,8 @@ def publish(status: Status) -> None:
     STORE_BYTES.set(status.store_bytes)
     limit = status.store_limit_bytes
     STORE_LIMIT_BYTES.set(inf if limit is None else limit)
+    STORE_AWAY.set(bool(status.store_error))
+    REPLICAS.set(len(status.replicas))
     UNKNOWN_EVENTS.set(status.unknown_events)
     if status.heartbeat_at:
         HEARTBEAT.set(status.heartbeat_at.timestamp())
@@ -318,6 +348,10 @@ def publish(status: Status) -> None:
         REPLAY_EVENTS.labels(sink.name).set(sink.replay_left)
         BACKLOG_EVENTS.labels(sink.name).set(sink.backlog_events)
         LAG_SECONDS.labels(sink.name).set(sink.lag_seconds)
+        if sink.sent_at:
+            SENT_AT.labels(sink.name).set(sink.sent_at.timestamp())
+        if sink.next_try_at:
+            NEXT_TRY.labels(sink.name).set(sink.next_try_at.timestamp())
         if sink.unacknowledged is not None:
             UNACKNOWLEDGED.labels(sink.name).set(sink.unacknowledged)
     for horizon in status.loss_horizons:
@@ -335,18 +369,30 @@ def _publish_state(component: Literal["source", "sink"], part: SourceStatus | Si
 
 
 def _publish_source(source: SourceStatus) -> None:
-    if source.polled_at:
-        POLLED.labels(source.name).set(source.polled_at.timestamp())
-    if source.mark:
-        MARK_SECONDS.labels(source.name).set(source.mark.timestamp())
-    if (seen := source.audit) is None:
-        return
+    for gauge, at in (
+        (MARK_SECONDS, source.mark),
+        (POLLED, source.polled_at),
+        (NEXT_POLL, source.next_poll_at),
+        (STORED_AT, source.stored_at),
+    ):
+        if at:
+            gauge.labels(source.name).set(at.timestamp())
+    if source.window_start and source.window_end:
+        seconds = (source.window_end - source.window_start).total_seconds()
+        WINDOW_SECONDS.labels(source.name).set(seconds)
+    if source.late_events:
+        LATE_BY.labels(source.name).set(source.late_by_seconds)
+    if source.audit:
+        _publish_audit(source.name, source.audit)
+
+
+def _publish_audit(source: str, seen: AuditSettings) -> None:
     for area, level in (seen.coverage or {}).items():
         if level in LEVELS:
-            COVERAGE.labels(source.name, area).set(LEVELS[level])
+            COVERAGE.labels(source, area).set(LEVELS[level])
     if seen.excluded_actions is not None:
-        EXCLUDED.labels(source.name).set(len(seen.excluded_actions))
+        EXCLUDED.labels(source).set(len(seen.excluded_actions))
     if seen.clock_ahead_seconds is not None:
-        CLOCK_AHEAD.labels(source.name).set(seen.clock_ahead_seconds)
+        CLOCK_AHEAD.labels(source).set(seen.clock_ahead_seconds)
     if seen.token_expires_at:
-        TOKEN_EXPIRY.labels(source.name).set(seen.token_expires_at.timestamp())
+        TOKEN_EXPIRY.labels(source).set(seen.token_expires_at.timestamp())

@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +179,14 @@ def test_every_metric_is_on_the_dashboard():
         "forwarder_unknown_events",
         "forwarder_events_forgotten_total",
         "forwarder_looks_total",
+        "forwarder_next_poll_timestamp_seconds",
+        "forwarder_next_try_timestamp_seconds",
+        "forwarder_poll_window_seconds",
+        "forwarder_stored_timestamp_seconds",
+        "forwarder_sent_timestamp_seconds",
+        "forwarder_late_by_seconds",
+        "forwarder_replicas",
+        "forwarder_store_unreachable",
     }
 
 
@@ -243,6 +251,9 @@ def test_the_gauges_say_what_the_status_says_and_forget_what_is_gone():
                     mark=NOW,
                     failures=3,
                     late_events=4,
+                    late_by_seconds=2.5,
+                    window_start=NOW - timedelta(minutes=5),
+                    window_end=NOW,
                     audit=AuditSettings(
                         seen_at=NOW,
                         coverage={"ecosystem": "off", "security": "odd"},
@@ -277,6 +288,8 @@ def test_the_gauges_say_what_the_status_says_and_forget_what_is_gone():
     assert said["forwarder_audit_coverage_level", (("area", "ecosystem"), ("source", "b"))] == 0
     assert ("forwarder_audit_coverage_level", (("area", "security"), ("source", "b"))) not in said
     assert said["forwarder_events_late_total", (("source", "b"),)] == 4
+    assert said["forwarder_late_by_seconds", (("source", "b"),)] == 2.5
+    assert said["forwarder_poll_window_seconds", (("source", "b"),)] == 300
     assert said["forwarder_audit_excluded_actions", (("source", "b"),)] == 2
     assert said["forwarder_token_expiry_timestamp_seconds", (("source", "b"),)] == NOW.timestamp()
     assert said["forwarder_backlog_events", (("sink", "s"),)] == 7
