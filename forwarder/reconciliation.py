@@ -67,6 +67,7 @@ class Reconciler:
         self._config = config
         self._repair = repair
         self._normalize = CatalogueNormalizer(config.catalogue)
+        self._redact = config.store.redact.redactor()
 
     async def run(self, since: datetime, until: datetime, sinks: list[str]) -> Reconciliation:
         """Return what was found from `since` to `until` (exclusive), whole milliseconds.
@@ -151,6 +152,8 @@ class Reconciler:
                 events = [
                     self._normalize(record, source=name) for name, record in lost if name == source
                 ]
+                if redact := self._redact:
+                    events = [event.whole() for event in redact.all(events)]
                 repaired += len(await outbox.append(source, events, None)) if events else 0
         return msgspec.structs.replace(side, repaired=repaired)
 

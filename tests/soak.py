@@ -43,6 +43,7 @@ page_size = 25
 poll_interval = "100ms"
 [store]
 url = "sqlite:///{folder}/forwarder.db"
+redact = {{ credentials = false }}
 [server]
 listen = ""
 [sinks.acked]

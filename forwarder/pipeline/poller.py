@@ -176,12 +176,12 @@ class Poller:
         unreadable = list(page.unreadable)
         for record in page.records:
             try:
-                event = self._normalize(record, source=self.name)
-                events.append(self._redact(event) if self._redact else event)
+                events.append(self._normalize(record, source=self.name))
             except Exception as error:  # noqa: BLE001  one record's trouble must not stop the log
                 detail = f"the normalizer failed: {type(error).__name__}: {error}"
                 unreadable.append(Unreadable(bytes(record.original), detail))
         if redact := self._redact:
+            events = [event.whole() for event in redact.all(events)]
             unreadable = [
                 Unreadable(redact.record(each.original), each.detail) for each in unreadable
             ]

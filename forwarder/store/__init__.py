@@ -55,9 +55,9 @@ class StoreConfig(Options):
     )
 
     redact: RedactOptions = Field(
-        default=RedactOptions(credentials=False),
-        description="What is not even stored; by default events are kept as they are, and"
-        " redacted on their way to each sink.",
+        default=RedactOptions(),
+        description="What is not even stored, in originals neither; credentials = false keeps"
+        " events as they came, and each sink redacts what it sends.",
     )
 
     password: Secret | None = Field(

@@ -25,6 +25,7 @@ page_size = 50
 retry = {{ initial = "50ms", maximum = "200ms" }}
 [store]
 url = "sqlite:///{folder}/forwarder.db"
+redact = {{ credentials = false }}
 [server]
 listen = ""
 [sinks.splunk]

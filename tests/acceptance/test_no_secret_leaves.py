@@ -28,6 +28,7 @@ token = "{token}"
 start_at = "beginning"
 [store]
 url = "sqlite:///{folder}/forwarder.db"
+redact = {{ credentials = false }}
 [server]
 listen = ""
 [sinks.everything]

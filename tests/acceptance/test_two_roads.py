@@ -9,8 +9,9 @@ import anyio
 import pytest
 
 from forwarder.simulator import Mixture, Simulator, SimulatorOptions, serve
+from forwarder.simulator.node_files import line_of
 from tests.acceptance.command import Forwarder, archived
-from tests.fakes.audit_files import NodeFolder, line_of
+from tests.fakes.audit_files import NodeFolder
 
 pytestmark = pytest.mark.real
 

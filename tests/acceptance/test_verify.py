@@ -27,6 +27,7 @@ start_at = "beginning"
 page_size = 20
 [store]
 url = "sqlite:///{folder}/forwarder.db"
+redact = {{ credentials = false }}
 [server]
 listen = ""
 [sinks.archive]

@@ -192,8 +192,8 @@ async def test_what_must_not_be_stored_is_not_even_in_the_outbox():
     assert letter.body == text.replace(secret, "[redacted]").encode()
 
 
-def test_by_default_the_store_keeps_events_as_they_came():
-    assert StoreConfig().redact.redactor() is None
+def test_by_default_neither_store_nor_sink_is_told_a_credential():
+    assert StoreConfig().redact.redactor() is not None
     assert SinkOptions().redact.redactor() is not None
 
 
