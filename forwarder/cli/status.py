@@ -180,6 +180,10 @@ def _beside(found: Status) -> Iterator[str]:
         left = span(horizon.seconds) if horizon.seconds > 0 else "none"
         colour = "red" if horizon.seconds < _SOON else "dim"
         yield f"[{colour}]loss horizon {left}[/]: {_CAUSES[horizon.cause]} ({horizon.part})"
+    for source in found.sources:
+        if source.audit and source.audit.not_allowed:
+            asked = ", ".join(source.audit.not_allowed).replace("_", " ")
+            yield f"[dim]{source.name}: not allowed to ask for {asked}, so that is not watched[/]"
     if found.unknown_events:
         yield (
             f"[yellow]{found.unknown_events:,}[/] stored events of Soteri's fit no kind: see "

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from forwarder.chain import Check
+from forwarder.cli.status import _beside
 from forwarder.errors import TransientError
 from forwarder.formats import FORMATS
 from forwarder.formats.json import VERSION, JsonFormat
@@ -332,6 +333,9 @@ async def test_an_account_without_rights_is_told_in_the_status_and_nowhere_else(
         assert here.poller.progress.state != "paused"
         asked = here.simulator.requests
         await here.watch.attempt()
+        shown = SourceStatus(name="bitbucket", type="t", audit=seen)
+        (line,) = _beside(status(sources=(shown,)))
+        assert "bitbucket: not allowed to ask for coverage, excluded actions, app" in line
         # Within the hour it is not refused again: the version and the tokens are asked for.
         assert here.simulator.requests == asked + 2
 
