@@ -8,10 +8,12 @@ accounts them, start-up included. Page server and receivers are processes of the
 """
 
 import argparse
+import itertools
 import json
 import os
 import platform
 import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -58,7 +60,9 @@ def process(module: str, *arguments: str) -> Iterator[list[str]]:
             running.terminate()
 
 
-def configuration(folder: Path, port: str, sinks: str, *, interval: str = "30s") -> Path:
+def configuration(
+    folder: Path, port: str, sinks: str, *, interval: str = "30s", listen: str = ""
+) -> Path:
     path = folder / "config.toml"
     path.touch(mode=0o600)
     path.write_text(
@@ -72,7 +76,7 @@ poll_interval = "{interval}"
 [store]
 url = "sqlite:///{folder}/forwarder.db"
 [server]
-listen = ""
+listen = "{listen}"
 [log]
 level = "warning"
 {sinks}
@@ -205,15 +209,21 @@ def catch_up(name: str, pages: str, count: int, runs: int) -> dict[str, object]:
     return {"median": {key: median(run[key] for run in found) for key in found[0]}, "runs": found}
 
 
-def idle(seconds: float) -> dict[str, float]:
-    """Memory and share of a core of a daemon that polls each 30 s and finds nothing."""
+def idle(seconds: float, *, port: int = 0) -> dict[str, float]:
+    """Memory and share of a core of a daemon that polls each 30 s and finds nothing.
+
+    With a `port` its server is asked as one open status page and one Prometheus ask it.
+    """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="forwarder-bench-")))
         (pages, _) = stack.enter_context(process("tests.bench.pages", "0"))
         (collector,) = stack.enter_context(process("tests.bench.collector"))
-        config = configuration(folder, pages, archive(folder) + hec(collector))
-        watched = start_daemon(stack, config)
+        listen = f"127.0.0.1:{port}" if port else ""
+        sinks = archive(folder) + hec(collector)
+        watched = start_daemon(stack, configuration(folder, pages, sinks, listen=listen))
         time.sleep(10)
+        if port:
+            stack.enter_context(looked_at(port))
         before = watched.cpu_times()
         time.sleep(seconds)
         after = watched.cpu_times()
@@ -223,6 +233,46 @@ def idle(seconds: float) -> dict[str, float]:
             "core_percent": round(100 * used / seconds, 3),
             "seconds": seconds,
         }
+
+
+@contextmanager
+def looked_at(port: int) -> Iterator[None]:
+    """Ask what a page asks each 5 and 60 s, and what Prometheus asks each 15 s."""
+    done = threading.Event()
+
+    def look() -> None:
+        for turn in itertools.count():
+            paths = ["api/status"]
+            paths += ["metrics"] if turn % 3 == 0 else []
+            paths += ["api/history", "api/events", "api/dead-letters", ""] if turn % 12 == 0 else []
+            for path in paths:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}") as answer:
+                    answer.read()
+            if done.wait(5):
+                return
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def server(seconds: float) -> dict[str, object]:
+    """What the server and its history cost: a daemon without a server, and one looked at."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    without, asked = idle(seconds), idle(seconds, port=port)
+    return {
+        "without": without,
+        "asked": asked,
+        "cost": {
+            "rss_mib": round(asked["rss_mib"] - without["rss_mib"], 1),
+            "core_percent": round(asked["core_percent"] - without["core_percent"], 3),
+        },
+    }
 
 
 def latency(samples: int) -> dict[str, float]:
@@ -264,7 +314,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=200_000)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument(
-        "--only", choices=[*CATCH_UPS, "encoders", "idle", "latency"], action="append"
+        "--only", choices=[*CATCH_UPS, "encoders", "idle", "latency", "server"], action="append"
     )
     asked = parser.parse_args()
     subprocess.run([*COMMAND, "simulate", "--help"], check=True, stdout=subprocess.DEVNULL)
@@ -291,6 +341,8 @@ def main() -> None:
         found["encoders"] = encoders.measured(50_000, asked.runs)
     if "idle" in wanted:
         found["idle"] = idle(90)
+    if "server" in wanted:
+        found["server"] = server(120)
     if "latency" in wanted:
         found["latency"] = latency(10)
     print(json.dumps(found, indent=2))

@@ -81,7 +81,7 @@ export function showSources(container, sources, now) {
       ["Last poll", source.polled_at ? `${ago(source.polled_at, now)}${took}` : "none has succeeded since the start"],
       ["Window", source.window_start ? `${clock(source.window_start, now)} to ${clock(source.window_end, now)} UTC` : ""],
       ["Next poll", source.next_poll_at ? (seconds(source.next_poll_at) > seconds(now) ? ago(source.next_poll_at, now) : "now") : source.state === "stopped" ? "" : "under way"],
-      ["Last event", source.stored_at && source.events_stored ? `page stored ${ago(source.stored_at, now)}` : ""],
+      ["Last page", source.stored_at ? `stored ${ago(source.stored_at, now)}` : ""],
       ["Late events", source.late_events ? `${count(source.late_events)} showed up behind the mark, by ${span(source.late_by_seconds)} at most` : "none"],
     ]);
     audit(node.querySelector(".extra"), source.audit, now);
