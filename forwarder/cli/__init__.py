@@ -15,6 +15,7 @@ from forwarder.cli.health import health
 from forwarder.cli.kinds import kinds
 from forwarder.cli.man import man
 from forwarder.cli.metrics import metrics
+from forwarder.cli.move_store import move_store
 from forwarder.cli.reconcile import reconcile
 from forwarder.cli.replay import replay
 from forwarder.cli.run import run
@@ -32,10 +33,10 @@ app = typer.Typer(
 )
 VERBS = (
     run, check, status, health, events, explain, verify, reconcile, export, replay, simulate, demo,
-    kinds, metrics, man,
+    kinds, metrics, move_store, man,
 )  # fmt: skip
 for verb in VERBS:
-    app.command(verb.__name__)(verb)
+    app.command(verb.__name__.replace("_", "-"))(verb)
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(config.app, name="config")
 app.add_typer(formats.app, name="formats")

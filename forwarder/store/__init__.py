@@ -137,13 +137,14 @@ class StoreConfig(Options):
             "recent_bytes": recent_bytes,
         }
         if self.is_shared:
-            opened = opening.open_shared(self._server(), serve=lock, **settings)
+            opened = opening.open_shared(self.server(), serve=lock, **settings)
         else:
             opened = opening.open_file(self.path, lock=lock, **settings)
         async with opened as outbox:
             yield outbox
 
-    def _server(self) -> "Server":
+    def server(self) -> "Server":
+        """Return where the PostgreSQL is."""
         from forwarder.store.postgresql import Server
 
         return Server(self.url, self.password, self.lease)
@@ -170,7 +171,7 @@ class StoreConfig(Options):
         if self.is_shared:
             from forwarder.store import postgresql
 
-            return await postgresql.probe(self._server())
+            return await postgresql.probe(self.server())
         if not _is_there(self.path):
             return _room_for(self.path)
         async with self.open(lock=False) as outbox:

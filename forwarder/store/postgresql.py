@@ -1,7 +1,7 @@
 """PostgreSQL in worker threads: connections, their settings, and what its errors mean for us."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -130,6 +130,15 @@ class PostgresDatabase:
                 raise self._named(error) from error
             return result
 
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Hand out a transaction for this thread, rolled back unless it is committed."""
+        try:
+            with self._engine.connect() as connection:
+                yield connection.execution_options(isolation_level="REPEATABLE READ")
+        except (DBAPIError, psycopg.Error) as error:
+            raise self._named(error) from error
+
     def _read(self, do: Callable[[Connection], T]) -> T:
         with self._engine.connect() as connection:
             return do(
@@ -224,7 +233,7 @@ async def opened(
     """
     database = PostgresDatabase(server, writable=writable, when_lost=when_lost)
     try:
-        await _begin(database, make=make, patience=patience)
+        await begin(database, make=make, patience=patience)
         yield database
     finally:
         await database.close()
@@ -257,7 +266,8 @@ def _found(connection: Connection) -> str:
     return f"{size}, {count} replica{'' if count == 1 else 's'} running"
 
 
-async def _begin(database: PostgresDatabase, *, make: bool, patience: float) -> None:
+async def begin(database: PostgresDatabase, *, make: bool, patience: float = 0.0) -> None:
+    """Have the tables there and up to date; see `opened`."""
     until = anyio.current_time() + patience
     while True:
         try:

@@ -3,8 +3,8 @@
 import errno
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
@@ -94,6 +94,15 @@ class SqliteDatabase:
         try:
             with self._engine.connect() as connection, connection.begin():
                 return do(connection)
+        except (DBAPIError, sqlite3.Error) as error:
+            raise self._named(error) from error
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Hand out a transaction for this thread, rolled back unless it is committed."""
+        try:
+            with self._engine.connect() as connection:
+                yield connection
         except (DBAPIError, sqlite3.Error) as error:
             raise self._named(error) from error
 

@@ -1,0 +1,176 @@
+"""A store is moved whole: from a file to PostgreSQL, back, or to another of its kind."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+from anyio import to_thread
+from sqlalchemy import Connection, Table, delete, func, insert, select, text
+
+from forwarder.errors import StoreError, StoreLocked
+from forwarder.store import StoreConfig, schema, sqlite
+from forwarder.store.lock import exclusive, lock_file
+from forwarder.store.postgresql import PostgresDatabase
+from forwarder.store.sqlite import SqliteDatabase
+from forwarder.store.transactions.leases import shares
+
+_ROWS: Final = 500  # held at once
+_NUMBERED: Final = (schema.DEAD_LETTERS, schema.REPLAYS)
+_LEFT: Final = frozenset({schema.SCHEMA.name, schema.LEASES.name, schema.REPLICAS.name})
+"""Of the tables' own place: a version, and who runs there."""
+_TABLES: Final = tuple(each for each in schema.TABLES.sorted_tables if each.name not in _LEFT)
+
+Progress = Callable[[str, int, int], None]
+"""Called with a table's name, how many of its rows are moved, and how many there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """How many rows of one table were found, and are now in the other store."""
+
+    table: str
+    found: int
+    moved: int
+
+
+async def move(
+    source: StoreConfig, target: StoreConfig, *, dry_run: bool, progress: Progress
+) -> list[Moved]:
+    """Copy all that `source` holds into the empty store `target`; return what was counted in both.
+
+    All in one transaction: what is interrupted leaves the target empty. The source stays as it is,
+    and no forwarder can begin to run on either meanwhile. With `dry_run` nothing is written.
+
+    Raises:
+        StoreLocked: a forwarder runs on one of them.
+        StoreError: the source cannot be read, the target is not empty or cannot be written.
+    """
+    async with _opened(source, make=False) as found:
+        if dry_run:
+            await _must_be_free(target)
+            return await to_thread.run_sync(_counted, found)
+        async with _opened(target, make=True) as made:
+            return await to_thread.run_sync(_move, found, made, progress)
+
+
+Database = SqliteDatabase | PostgresDatabase
+
+
+@asynccontextmanager
+async def _opened(store: StoreConfig, *, make: bool) -> AsyncIterator[Database]:
+    if store.is_shared:
+        from forwarder.store import postgresql
+
+        # Its tables are made with what comes into them, in one transaction.
+        server = store.server()
+        database = PostgresDatabase(server, writable=True, readers=1, writers=1)
+        try:
+            await postgresql.begin(database, make=make)
+            yield database
+        finally:
+            await database.close()
+        return
+    with ExitStack() as stack:
+        path = store.path
+        if make:
+            path = await to_thread.run_sync(sqlite.make_folder, path)
+        stack.enter_context(exclusive(lock_file(path)))
+        async with sqlite.opened(path, writable=True, make=make) as file:
+            yield file
+
+
+async def _must_be_free(target: StoreConfig) -> None:
+    if not target.is_shared and not target.path.exists():
+        return
+    try:
+        async with target.open(lock=False) as outbox:
+            status = await outbox.status()
+    except StoreError as error:
+        if "empty" in str(error):
+            return
+        raise
+    if status.sources or status.sinks or status.events:
+        raise _not_empty()
+
+
+def _not_empty() -> StoreError:
+    return StoreError(
+        "the store to move to is not empty", remedy="give it a file or a database of its own"
+    )
+
+
+def _counted(database: Database) -> list[Moved]:
+    with _connected(database) as connection:
+        _alone(connection)
+        return [Moved(each.name, _count(connection, each), 0) for each in _TABLES]
+
+
+def _move(source: Database, target: Database, progress: Progress) -> list[Moved]:
+    with _connected(source) as read, _connected(target) as write:
+        _alone(read)
+        _alone(write)
+        if any(_count(write, each) for each in _TABLES if each is not schema.PLACES):
+            raise _not_empty()
+        write.execute(delete(schema.PLACES))
+        moved = [_copied(read, write, each, progress) for each in _TABLES]
+        for each in moved:
+            if each.found != each.moved:
+                raise StoreError(f"{each.found} rows of {each.table} became {each.moved}")
+        if write.dialect.name == "postgresql":
+            _number_on(write)
+        write.commit()
+        return moved
+
+
+def _copied(read: Connection, write: Connection, table: Table, progress: Progress) -> Moved:
+    total = _count(read, table)
+    done = 0
+    for rows in _parts(read, table):
+        write.execute(insert(table), rows)
+        done += len(rows)
+        progress(table.name, done, total)
+    return Moved(table.name, total, _count(write, table))
+
+
+def _parts(read: Connection, table: Table) -> Iterator[list[dict[str, object]]]:
+    wanted = select(table).order_by(*table.primary_key)
+    found = read.execution_options(stream_results=True, max_row_buffer=_ROWS).execute(wanted)
+    rows = iter(found.mappings())
+    while part := list(islice(rows, _ROWS)):
+        yield [dict(row) for row in part]
+
+
+def _count(connection: Connection, table: Table) -> int:
+    return int(connection.execute(select(func.count()).select_from(table)).scalar_one())
+
+
+@contextmanager
+def _connected(database: Database) -> Iterator[Connection]:
+    """One transaction, however long it takes; what is not committed is rolled back."""
+    with database.transaction() as connection:
+        if connection.dialect.name == "postgresql":
+            for name in ("statement", "lock", "idle_in_transaction_session"):
+                connection.execute(text(f"set local {name}_timeout = 0"))
+        yield connection
+
+
+def _alone(connection: Connection) -> None:
+    """Keep every forwarder from the store until the transaction ends; a file is locked already."""
+    if connection.dialect.name != "postgresql":
+        return
+    connection.execute(text("lock table replicas, leases in share row exclusive mode"))
+    if running := [each.name for each in shares(connection).replicas]:
+        raise StoreLocked(
+            f"replicas run on the store: {', '.join(running)}", remedy="stop them first"
+        )
+
+
+def _number_on(connection: Connection) -> None:
+    """Have numbers go on behind the greatest that was moved."""
+    for table in _NUMBERED:
+        greatest = connection.execute(select(func.max(table.c.id))).scalar()
+        if greatest is not None:
+            sequence = func.pg_get_serial_sequence(table.name, "id")
+            connection.execute(select(func.setval(sequence, greatest)))

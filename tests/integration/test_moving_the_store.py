@@ -1,0 +1,145 @@
+"""A store is moved from SQLite to PostgreSQL and back, and all goes on where it was."""
+
+from pathlib import Path
+
+import pytest
+
+from forwarder.errors import StoreError, StoreLocked
+from forwarder.interfaces import Outbox
+from forwarder.model import Checkpoint, EventFilter, Receipt, Rejection, Unreadable
+from forwarder.store import StoreConfig
+from forwarder.store.moving import Moved, move
+from tests.acceptance.command import Forwarder
+from tests.fakes.events import BEGINNING, events
+from tests.receivers.postgres import Postgres
+
+pytestmark = pytest.mark.real
+MARK = Checkpoint(BEGINNING, {"deep": [1, {"a": None}]})
+
+
+async def fill(outbox: Outbox) -> None:
+    await outbox.append("bitbucket", events(1200), MARK, unreadable=[Unreadable(b"\x00\xff", "?")])
+    for sink in ("splunk", "siem"):
+        await outbox.register(sink)
+    batch = await outbox.read("splunk", limit=700, max_bytes=10**8)
+    assert batch
+    refused = Rejection(batch.events[3].event_id, "malformed", "it said \0 and more")
+    await outbox.settle("splunk", batch, Receipt((refused,), memo={"length": 5}))
+    plan = await outbox.plan_replay("splunk", EventFilter(kinds=("hook.*",)))
+    assert await outbox.ask_replay(plan)
+    await outbox.note("sinks.splunk", state="retrying", error="away")
+
+
+async def held(outbox: Outbox) -> dict[str, object]:
+    status = await outbox.status()
+    return {
+        "status": (status.sources, status.sinks, status.dead_letters, status.events),
+        "events": [(place, event) async for place, event in outbox.events(EventFilter())],
+        "letters": [
+            (each.id, each.source, each.sink, each.body, each.reason)
+            async for each in outbox.dead_letters()
+        ],
+        "checkpoint": await outbox.checkpoint("bitbucket"),
+        "memo": await outbox.memory("splunk").load(),
+        "replay": await outbox.read_replay("splunk", limit=10, max_bytes=10**8),
+        "next": await outbox.read("siem", limit=10, max_bytes=10**8),
+    }
+
+
+def quiet(_table: str, _done: int, _total: int) -> None:
+    pass
+
+
+async def test_everything_moves_to_postgresql_and_back_and_goes_on_where_it_was(
+    tmp_path: Path, pg: Postgres
+) -> None:
+    first = StoreConfig(url=f"sqlite:///{tmp_path}/first.db")
+    server = StoreConfig(url=pg.database())
+    last = StoreConfig(url=f"sqlite:///{tmp_path}/last.db")
+    async with first.open() as outbox:
+        await fill(outbox)
+        before = await held(outbox)
+    shown: list[tuple[str, int, int]] = []
+    moved = await move(first, server, dry_run=False, progress=lambda *step: shown.append(step))
+    assert all(each.found == each.moved for each in moved)
+    assert Moved("events", 1200, 1200) in moved
+    assert ("events", 1200, 1200) in shown
+    async with server.open() as outbox:
+        assert await held(outbox) == before
+        # Places, chain and numbers go on.
+        await outbox.append("bitbucket", events(1203), MARK, unreadable=[Unreadable(b"!", "?")])
+        between = await held(outbox)
+        assert len(between["events"]) == 1203  # type: ignore[arg-type]
+        assert len(between["letters"]) == 3  # type: ignore[arg-type]
+    await move(server, last, dry_run=False, progress=quiet)
+    async with last.open() as outbox:
+        assert await held(outbox) == between
+
+
+async def test_a_store_that_is_not_empty_is_left_as_it_is(tmp_path: Path, pg: Postgres) -> None:
+    file = StoreConfig(url=f"sqlite:///{tmp_path}/file.db")
+    server = StoreConfig(url=pg.database())
+    for store in (file, server):
+        async with store.open() as outbox:
+            await outbox.append("bitbucket", events(3), MARK)
+    for dry_run in (True, False):
+        with pytest.raises(StoreError, match="not empty"):
+            await move(file, server, dry_run=dry_run, progress=quiet)
+    async with server.open() as outbox:
+        assert (await outbox.status()).events == 3
+
+
+async def test_what_is_interrupted_leaves_the_other_store_empty(
+    tmp_path: Path, pg: Postgres
+) -> None:
+    file = StoreConfig(url=f"sqlite:///{tmp_path}/file.db")
+    server = StoreConfig(url=pg.database())
+    async with file.open() as outbox:
+        await fill(outbox)
+
+    def fail(table: str, done: int, _total: int) -> None:
+        if table == "events" and done == 1000:
+            raise KeyError("interrupted")
+
+    with pytest.raises(KeyError):
+        await move(file, server, dry_run=False, progress=fail)
+    await move(file, server, dry_run=False, progress=quiet)
+    async with server.open() as outbox:
+        assert (await outbox.status()).events == 1200
+
+
+async def test_nothing_moves_while_a_forwarder_runs(tmp_path: Path, pg: Postgres) -> None:
+    file = StoreConfig(url=f"sqlite:///{tmp_path}/file.db")
+    server = StoreConfig(url=pg.database())
+    async with file.open():
+        with pytest.raises(StoreLocked):
+            await move(file, server, dry_run=False, progress=quiet)
+    async with server.open() as shared:
+        assert shared.leases
+        await shared.leases.renew(["sources.a"], [])
+        with pytest.raises(StoreLocked, match=shared.leases.replica):
+            await move(server, file, dry_run=False, progress=quiet)
+
+
+async def test_the_verb_says_what_moves_and_then_what_has_moved(
+    tmp_path: Path, pg: Postgres
+) -> None:
+    config = (
+        '[sources.b]\ntype = "bitbucket_audit"\nurl = "http://127.0.0.1:1"\ntoken = "x"\n'
+        f'[store]\nurl = "sqlite:///{tmp_path}/file.db"\n'
+        f'[sinks.archive]\ntype = "file"\npath = "{tmp_path}/audit.jsonl"\n'
+    )
+    async with StoreConfig(url=f"sqlite:///{tmp_path}/file.db").open() as outbox:
+        await fill(outbox)
+    forwarder = Forwarder(tmp_path, config)
+    url = pg.database()
+    dry = await forwarder.run("move-store", "--to", url, "--dry-run")
+    assert dry.returncode == 0, dry.stderr
+    assert b"events: 1,200\n" in dry.stdout
+    assert b"nothing was written" in dry.stdout
+    done = await forwarder.run("move-store", "--to", url)
+    assert done.returncode == 0, done.stderr
+    assert b"events: 1,200 found, 1,200 moved\n" in done.stdout
+    again = await forwarder.run("move-store", "--to", url)
+    assert again.returncode == 74
+    assert b"not empty" in again.stderr
