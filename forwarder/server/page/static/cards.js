@@ -41,7 +41,7 @@ function card(key, name, eventsTitle) {
 function common(node, part, now) {
   const [word, shape, level] = state(part);
   mark(node, "data-level", level);
-  say(node.querySelector(".type"), part.type);
+  say(node.querySelector(".type"), part.replica ? `${part.type}, run by ${part.replica}` : part.type);
   const pill = node.querySelector(".state");
   mark(pill, "data-level", level);
   sign(pill.firstElementChild, shape);
@@ -167,7 +167,7 @@ export function showStore(container, status) {
       [status.store_limit_bytes ? ["of the room is used", `${Math.round(share * 1000) / 10} %`] : ["in use", bytes(status.store_bytes)]],
       status.store_limit_bytes
         ? [["In use", bytes(status.store_bytes)], ["May use", bytes(status.store_limit_bytes)], ["Reading pauses", "at 90 %"]]
-        : [["May use", "no limit is known: set [store] capacity"]]],
+        : [["May use", "no limit is known: set [store] capacity"], ["Replicas", status.replicas.join(", ")]]],
     ["horizon", "Loss horizon", nearest && nearest.seconds < 86400 ? "bad" : "",
       [nearest ? ["until something could be lost", nearest.seconds > 0 ? span(nearest.seconds) : "now"] : ["limit on what is unread or undelivered", "none known"]],
       status.loss_horizons.length

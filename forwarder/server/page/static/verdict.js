@@ -9,6 +9,7 @@ const SOON = 86400;
 /** What is not as it should be, the gravest first: level, what, where on the page, details, remedy. */
 function troubles(status) {
   const found = [];
+  if (status.store_error) found.push(["bad", "The store is away", "store", `${status.store_error}. What is shown is what it said last.`, ""]);
   const named = [...status.sources.map((part) => ["source", part]), ...status.sinks.map((part) => ["sink", part])];
   for (const [noun, part] of named) {
     const [word, , level] = state(part);
