@@ -1,5 +1,6 @@
 """One verb, one file; this is the catalogue."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -28,7 +29,8 @@ app = typer.Typer(
     help="Forwards Soteri's audit events from Bitbucket Data Center, losing none.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
+    # Panels and colours are for people: a pipe gets plain text, sooner.
+    rich_markup_mode="markdown" if sys.stdout.isatty() and sys.stderr.isatty() else None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 VERBS = (

@@ -70,7 +70,7 @@ def list_letters(
       soteri-forwarder dead-letters list --reason unreadable --output csv > unreadable.csv
     """
     configuration = loaded(config)
-    after = parse_time(since) if since else None
+    after = parse_time(since, "--since") if since else None
     letters = anyio.run(lambda: _found(configuration, sink=sink, reason=reason, since=after))
     write_list(letters, output)
 
@@ -93,7 +93,7 @@ def show_letter(
     configuration = loaded(config)
     letters = anyio.run(lambda: _found(configuration, ids=[letter_id]))
     if not letters:
-        err.print(f"there is no dead letter {letter_id}")
+        err.print(f'there is no dead letter {letter_id}; see "soteri-forwarder dead-letters list"')
         sys.exit(INCOMPLETE)
     (letter,) = letters
     write_whole(letter, json=json)

@@ -76,8 +76,8 @@ def event_filter(
     from forwarder.model import EventFilter
 
     return EventFilter(
-        since=parse_time(since) if since else None,
-        until=parse_time(until) if until else None,
+        since=parse_time(since, "--since") if since else None,
+        until=parse_time(until, "--until") if until else None,
         kinds=tuple(kinds or ()),
         actors=tuple(actors or ()),
         projects=tuple(projects or ()),

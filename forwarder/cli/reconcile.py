@@ -84,8 +84,8 @@ def reconcile(
     with err.status("asking"):
         found = anyio.run(
             reconciler.run,
-            _whole(parse_time(since)),
-            _whole(parse_time(until) if until else datetime.now(UTC)),
+            _whole(parse_time(since, "--since")),
+            _whole(parse_time(until, "--until") if until else datetime.now(UTC)),
             chosen,
         )
     if json:

@@ -56,7 +56,7 @@ def replay(
       soteri-forwarder replay --sink splunk --cancel
     """
     if since is None and not cancel:
-        raise typer.BadParameter("say from when on", param_hint="--since")
+        raise typer.BadParameter("say from when on, such as 24h", param_hint="--since")
     wanted = event_filter(since, until, kind, None, None, None)
     configuration = loaded(config)
     known_sink(configuration, sink)
@@ -78,7 +78,8 @@ def known_sink(config: Config, sink: str) -> None:
     """Refuse a sink that is not configured, naming those that are."""
     if sink not in config.sinks:
         names = ", ".join(sorted(config.sinks))
-        raise typer.BadParameter(f'there is no sink "{sink}"; there are {names}')
+        said = f'there is no sink "{sink}"; there are {names}'
+        raise typer.BadParameter(said, param_hint="--sink")
 
 
 async def said_later(config: Config) -> None:

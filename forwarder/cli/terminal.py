@@ -161,8 +161,10 @@ def seconds(text: str, option: str) -> float:
         raise typer.BadParameter(str(error), param_hint=option) from error
 
 
-def parse_time(text: str) -> datetime:
+def parse_time(text: str, option: str) -> datetime:
     """Return an aware UTC time for ``2026-11-22``, ``2026-11-22T10:00:00Z`` or ``24h`` (ago).
+
+    `option` is what it was given to.
 
     Raises:
         typer.BadParameter: none of these.
@@ -178,7 +180,8 @@ def parse_time(text: str) -> datetime:
     except ValueError:
         raise typer.BadParameter(
             f'"{text}" is not a time: write "2026-11-22", "2026-11-22T10:00:00Z", '
-            'or how long ago: "24h", "7d"'
+            'or how long ago: "24h", "7d"',
+            param_hint=option,
         ) from None
     return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
 

@@ -183,7 +183,8 @@ def _find(
         return None
     problem = (
         f"no configuration: --config was not given, {FILE_VARIABLE} is not set, {default} does "
-        f"not exist and no {PREFIX}SOURCES__… variable is set"
+        f"not exist and no {PREFIX}SOURCES__… variable is set; write one with "
+        '"soteri-forwarder config init"'
     )
     raise ConfigError([problem])
 

@@ -179,6 +179,7 @@ def _values(verb: str, said: str) -> list[str]:
 async def test_a_verb_has_help_with_an_example(verb: str) -> None:
     done = await typed(*verb.split(), "--help")
     assert done.code == 0
+    assert not re.search("[\u2500-\u257f\x1b]", done.stdout)
     assert "Example" in done.stdout
     assert f"soteri-forwarder {verb}" in " ".join(done.stdout.split())
 
