@@ -92,6 +92,8 @@ def pod() -> Iterator[Beside]:
         podman("pod", "start", name)
         yield Beside(f"{name}-bitbucket", f"{name}-soteri-forwarder", inside(f"{name}-delivered"))
     finally:
+        both = (f"{name}-soteri-forwarder", f"{name}-bitbucket")
+        podman("rm", "--force", "--volumes", "--time", "1", *both, check=False)
         podman("kube", "down", str(file), check=False)
         podman("pod", "rm", "--force", "--ignore", name, check=False)
         podman("secret", "rm", f"{name}-token", check=False)
