@@ -3,7 +3,6 @@
 import os
 import pwd
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -56,11 +55,6 @@ class Postgres:
     def stop(self, mode: str = "immediate") -> None:
         """Stop it: ``immediate`` is a crash, ``fast`` ends every session."""
         self._control("-w", "-m", mode, "stop")
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the server itself."""
-        pid = (self._folder / "data" / "postmaster.pid").read_text().split()[0]
-        os.kill(int(pid), number)
 
     def initialise(self) -> None:
         """Make its folder."""
