@@ -18,7 +18,9 @@ Start at ``app/``: it starts the loops. ``pipeline/poller.py`` fills the outbox,
     server/       /livez /readyz /metrics /api/status and the status page
     simulator/    a Bitbucket that plays its part
     health.py     is the daemon well? asked from beside it
+    explanation.py the way of one event, to each sink; reconciliation.py: what is missing where
     http.py       client factory; one map from an HTTP outcome to our errors
+    network.py    what it means that an address cannot be reached
     secret.py     a credential, by value or in a file
     systemd.py    what the service manager is told
     telemetry.py  every metric

@@ -1,15 +1,18 @@
 """`move-store`: everything that is stored to another store, and back."""
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import anyio
 import typer
-from pydantic import ValidationError
 from rich.progress import Progress, TaskID
 
 from forwarder.cli.terminal import ConfigOption, err, loaded, out, shown
-from forwarder.store import StoreConfig
+
+if TYPE_CHECKING:
+    from forwarder.store import StoreConfig
 
 
 def move_store(
@@ -41,6 +44,10 @@ def move_store(
 
 
 def _target(url: str, password_file: Path | None) -> StoreConfig:
+    from pydantic import ValidationError
+
+    from forwarder.store import StoreConfig
+
     written = {"url": url} | ({"password_file": str(password_file)} if password_file else {})
     try:
         return StoreConfig.model_validate(written)

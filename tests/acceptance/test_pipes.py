@@ -110,6 +110,7 @@ VERBS: dict[str, tuple[str, ...]] = {
     "demo": ("--for", "100ms", "--folder", "{folder}/demo"),
     "kinds": (),
     "metrics": (),
+    "move-store": ("--to", "sqlite:///{folder}/elsewhere.db", "--dry-run"),
     "man": (),
     "dead-letters list": (),
     "dead-letters show": ("1",),
