@@ -38,6 +38,7 @@ _SLOW: Final = 30  # seconds for one statement: no step of ours takes one
 # ten seconds. https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS
 _DEFAULTS: Final = {
     "application_name": "soteri-forwarder",
+    "client_encoding": "utf8",
     "connect_timeout": "5",
     "keepalives_idle": "5",
     "keepalives_interval": "2",
