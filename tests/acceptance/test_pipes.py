@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -294,6 +295,13 @@ async def test_there_is_a_completion_script_for_other_shells_too(shell: str) -> 
     done = await anyio.run_process([COMMAND], env=env)
     assert b"soteri-forwarder" in done.stdout
     assert f"complete_{shell}".encode() in done.stdout
+
+
+async def test_help_waits_for_nothing_heavy() -> None:
+    heavy = ("forwarder.config", "pydantic", "httpx", "structlog", "sqlalchemy", "boto3", "uvicorn")
+    script = f"import sys, forwarder.cli; print(*(x for x in {heavy} if x in sys.modules))"
+    done = await anyio.run_process([sys.executable, "-c", script], env=environment())
+    assert done.stdout.split() == []
 
 
 async def test_the_manual_page_names_every_verb_and_renders_without_a_warning() -> None:

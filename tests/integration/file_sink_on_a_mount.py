@@ -50,6 +50,7 @@ async def fill_up(folder: Path) -> dict:
             await sink.probe()
         except ForwarderError as error:
             told["probe"] = named(error)
+        told["concerns"] = [each.found for each in await sink.concerns()]
         (folder / "ballast").unlink()
         await sink.send(numbered(100, first=sent + 1))
     expected = [JsonFormat().encode(each) for each in numbered(sent + 100).events]

@@ -31,6 +31,7 @@ def test_a_full_disk_holds_the_batch_leaves_no_torn_line_and_is_resumed_from(tmp
     assert "No space left" in told["refused"][1]
     assert "free space" in told["refused"][2]
     assert told["probe"] == told["refused"]
+    assert "is nearly full: 0 MiB are free" in told["concerns"][0]
     assert not told["torn"]
     assert told["lines"] == told["settled"] > 0
     assert told["exact"]
