@@ -164,7 +164,7 @@ class Daemon:
         return [f"{progress.component} {progress.name}" for progress in fares if progress.stuck]
 
     async def not_ready(self) -> list[str]:
-        """Return what is missing: the store's answer, or the end of a source's first poll."""
+        """Return what is missing: the store's answer, a lease, or the end of a first poll."""
         waiting = [
             f"source {poller.name}: no poll has succeeded yet{_because(poller.progress.error)}"
             for poller in self._parts.pollers
@@ -172,9 +172,19 @@ class Daemon:
         ]
         try:
             await self.outbox.room()
+            unheld = await self._unheld()
         except ForwarderError as error:
             return [f"the store does not answer{_because(str(error))}", *waiting]
-        return waiting
+        return [*(f"{part}: no replica holds its lease" for part in unheld), *waiting]
+
+    async def _unheld(self) -> list[str]:
+        """Return the parts that no replica runs, where replicas share the store."""
+        if self.outbox.leases is None:
+            return []
+        holders = (await self.outbox.status()).shares.holders
+        parts = [f"sources.{name}" for name in self._config.sources]
+        parts += [f"sinks.{name}" for name in self._config.sinks]
+        return [part for part in parts if part not in holders]
 
     async def replay_letters(self, ids: Sequence[int]) -> Replayed:
         """Try dead letters again; see `letters.replay_letters`."""
