@@ -17,8 +17,8 @@ for version in 3.11 3.12 3.13; do
   venv=.venvs/$version
   if [ ! -e "$venv/done" ] || [ tests/requirements.txt -nt "$venv/done" ]; then
     "$found" -m venv "$venv"
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/requirements.txt
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r tests/requirements.txt
     touch "$venv/done"
   fi
-  "$venv/bin/python" -m pytest -q -n 2 -p no:cacheprovider tests/unit tests/contract
+  "$venv/bin/python" -m pytest -q -n 2 -p no:cacheprovider --hypothesis-profile=brief tests/unit tests/contract
 done
