@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check bench soak requirements clean
+.PHONY: demo test check bench coverage matrix soak requirements clean
 
 demo: .venv/runtime  ## Bitbucket, forwarder and a file, all on this machine, in under a minute
 	$(BIN)/python -m forwarder demo $(ARGS)
@@ -17,8 +17,15 @@ check: .venv/tests  ## what is quick: linters, types, arrows, unit and contract 
 bench: .venv/tests  ## figures as JSON; see docs/performance.md
 	$(BIN)/python -m tests.bench $(ARGS)
 
-soak: .venv/tests  ## crashes under load for a long time; figures as JSON
+coverage: .venv/tests  ## which lines and branches the unit and contract tests pass
+	$(BIN)/python -m pytest -q -n 2 --cov --cov-report=term tests/unit tests/contract
+
+matrix: .venv/tests  ## every fault at every place, as a table; writes docs/fault-matrix.md
+	$(BIN)/python -m tests.matrix
+
+soak: .venv/tests  ## crashes under load for a long time (figures as JSON), and thousands of drawn examples
 	$(BIN)/python -m tests.soak $(ARGS)
+	$(BIN)/python -m pytest -q -n 2 --hypothesis-profile=deep tests/unit tests/contract
 
 requirements:  ## pin again, hashed and without the name of any index
 	tests/pin.sh

@@ -138,6 +138,7 @@ class Scene:
     aws: CloudWatch
     tcp: Rsyslog
     relp: Rsyslog
+    warm: bool
     kills: int = 0
     receiver_kills: int = 0
 
@@ -148,7 +149,7 @@ class Scene:
         killed before, each when it has got something, and started again.
         """
         self.simulator.emit_any(LOAD)
-        with self.forwarder.daemon() as running:
+        with self.forwarder.daemon(warm=self.warm and self.kills % 10 > 0) as running:
             if receivers_too:
                 for receiver in (self.relp, self.tcp):
                     await self._progress(receiver.count, running.poll)
@@ -244,8 +245,11 @@ def _text(original: object) -> str:
 
 
 @asynccontextmanager
-async def scene(folder: Path, *, seed: int) -> AsyncIterator[Scene]:
-    """Set everything up in `folder`; `seed` decides what happens and when it is killed."""
+async def scene(folder: Path, *, seed: int, warm: bool = False) -> AsyncIterator[Scene]:
+    """Set everything up in `folder`; `seed` decides what happens and when it is killed.
+
+    With `warm` the command is forked from a process that has imported it, nine times of ten.
+    """
     simulator = Simulator(SimulatorOptions(history=500, span=3600, seed=seed))
     acked, unacked = Hec(acking=True), Hec()
     for name in ("tcp", "relp"):
@@ -288,6 +292,7 @@ async def scene(folder: Path, *, seed: int) -> AsyncIterator[Scene]:
                 aws=aws,
                 tcp=tcp,
                 relp=relp,
+                warm=warm,
             )
 
 

@@ -4,12 +4,15 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
+
+from tests.acceptance.warm import Warm
 
 COMMAND = str(Path(sys.executable).with_name("soteri-forwarder"))
 
@@ -18,6 +21,17 @@ def environment(**more: str) -> dict[str, str]:
     """Return an environment with nothing of ours in it but `more`."""
     kept = ("PATH", "HOME", "LANG", "COVERAGE_PROCESS_START")
     return {name: os.environ[name] for name in kept if name in os.environ} | more
+
+
+class Running(Protocol):
+    """What there is of `subprocess.Popen`."""
+
+    @property
+    def pid(self) -> int: ...
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def send_signal(self, number: int, /) -> None: ...
+    def kill(self) -> None: ...
 
 
 class Forwarder:
@@ -32,25 +46,30 @@ class Forwarder:
 
     async def run(self, *words: str, fail_after: float = 90) -> subprocess.CompletedProcess[bytes]:
         """Run a verb to its end; neither a failure's output nor its exit code is hidden."""
-        with anyio.fail_after(fail_after):
-            return await anyio.run_process(
-                [COMMAND, *words, "--config", str(self.path)], check=False, env=self.env
-            )
+        return await self.run_bare(*words, "--config", str(self.path), fail_after=fail_after)
 
     async def run_bare(
         self, *words: str, fail_after: float = 90
     ) -> subprocess.CompletedProcess[bytes]:
         """Run a verb that takes no configuration, as `run` does."""
-        with anyio.fail_after(fail_after):
-            return await anyio.run_process([COMMAND, *words], check=False, env=self.env)
+        return await ran(*words, env=self.env, fail_after=fail_after)
 
     @contextmanager
-    def daemon(self) -> Iterator[subprocess.Popen[bytes]]:
+    def daemon(self, *, warm: bool = False) -> Iterator[Running]:
         """Run the daemon until the block ends, by SIGKILL if it still runs then."""
+        words = ["run", "--config", str(self.path)]
+        log = self.folder / "daemon.log"
+        if warm:
+            forked = Warm(words, environment=self.env, out=log, err=log)
+            try:
+                yield forked
+            finally:
+                forked.end()
+            return
         with (
-            (self.folder / "daemon.log").open("ab") as log,
+            log.open("ab") as output,
             subprocess.Popen(
-                [COMMAND, "run", "--config", str(self.path)], stderr=log, stdout=log, env=self.env
+                [COMMAND, *words], stderr=output, stdout=output, env=self.env
             ) as running,
         ):
             try:
@@ -64,7 +83,21 @@ class Forwarder:
         return (self.folder / "daemon.log").read_text("utf-8")
 
 
-async def ended(running: subprocess.Popen[bytes], *, within: float) -> int:
+async def ran(
+    *words: str, env: dict[str, str] | None = None, fail_after: float = 90
+) -> subprocess.CompletedProcess[bytes]:
+    """Run the command to its end, warm."""
+    with tempfile.NamedTemporaryFile() as out, tempfile.NamedTemporaryFile() as err:
+        files = {"out": Path(out.name), "err": Path(err.name)}
+        forked = Warm([*words], environment=environment() if env is None else env, **files)
+        try:
+            code = await ended(forked, within=fail_after)
+        finally:
+            forked.end()
+        return subprocess.CompletedProcess(words, code, out.read(), err.read())
+
+
+async def ended(running: Running, *, within: float) -> int:
     """Return the exit code once the process has ended."""
     with anyio.fail_after(within):
         return await anyio.to_thread.run_sync(running.wait, abandon_on_cancel=True)

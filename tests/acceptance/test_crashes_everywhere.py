@@ -8,13 +8,13 @@ from tests.soak import scene
 
 pytestmark = pytest.mark.real
 
-KILLS = 20
-RECEIVER_KILLS = 5
+KILLS = 50
+RECEIVER_KILLS = 10
 
 
 @pytest.mark.timeout(600)
-async def test_twenty_kills_and_five_of_each_rsyslogd_lose_nothing_anywhere(tmp_path: Path) -> None:
-    async with scene(tmp_path, seed=50) as played:
+async def test_fifty_kills_and_ten_of_each_rsyslogd_lose_nothing_anywhere(tmp_path: Path) -> None:
+    async with scene(tmp_path, seed=50, warm=True) as played:
         for number in range(KILLS):
             await played.crash(receivers_too=number % (KILLS // RECEIVER_KILLS) == 0)
         report = await played.finish()

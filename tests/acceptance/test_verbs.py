@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,7 +11,7 @@ import anyio
 import pytest
 
 from forwarder.simulator import Simulator, SimulatorOptions, serve
-from tests.acceptance.command import COMMAND, Forwarder, archived, environment
+from tests.acceptance.command import Forwarder, archived, ran
 
 pytestmark = pytest.mark.real
 
@@ -33,11 +32,6 @@ path = "{folder}/audit.jsonl"
 """
 
 
-async def said(*words: str) -> "subprocess.CompletedProcess[bytes]":
-    with anyio.fail_after(90):
-        return await anyio.run_process([COMMAND, *words], check=False, env=environment())
-
-
 @asynccontextmanager
 async def prepared(folder: Path, **options: int) -> AsyncIterator[tuple[Forwarder, Simulator]]:
     simulator = Simulator(SimulatorOptions(history=400, **options))
@@ -47,11 +41,11 @@ async def prepared(folder: Path, **options: int) -> AsyncIterator[tuple[Forwarde
 
 
 async def test_the_version_is_said() -> None:
-    assert (await said("--version")).stdout.startswith(b"soteri-forwarder 0.")
+    assert (await ran("--version")).stdout.startswith(b"soteri-forwarder 0.")
 
 
 async def test_a_misspelt_verb_is_a_usage_error() -> None:
-    assert (await said("rum")).returncode == 2
+    assert (await ran("rum")).returncode == 2
 
 
 async def test_stored_events_come_as_a_table_as_json_and_as_csv(tmp_path: Path) -> None:
@@ -166,8 +160,8 @@ async def test_export_of_a_repository_takes_its_administrators_token(tmp_path: P
         token.touch(mode=0o600)
         token.write_text(simulator.options.project_token)
         options = ("--url", url, "--token-file", str(token), "--category", "*")
-        done = await said("export", *options, "--project", "SEC")
-        refused = await said("export", *options)
+        done = await ran("export", *options, "--project", "SEC")
+        refused = await ran("export", *options)
     assert done.returncode == 0
     assert done.stdout
     assert refused.returncode == 77
@@ -175,7 +169,7 @@ async def test_export_of_a_repository_takes_its_administrators_token(tmp_path: P
 
 @pytest.mark.timeout(180)
 async def test_the_demo_ends_by_itself_with_every_event_in_the_file(tmp_path: Path) -> None:
-    done = await said("demo", "--for", "3s", "--folder", str(tmp_path / "demo"))
+    done = await ran("demo", "--for", "3s", "--folder", str(tmp_path / "demo"))
     text = done.stdout.decode()
     assert done.returncode == 0, text
     assert "hook.skipped" in text

@@ -442,13 +442,13 @@ def _refuse_constant(text: str) -> None:
 @asynccontextmanager
 async def served(hec: Hec, **options: Any) -> AsyncIterator[str]:
     """Serve `hec` on a free port of this machine and yield its URL; asyncio only."""
-    listening = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(hec.app, lifespan="off", ws="none", log_config=None, **options)
     server = uvicorn.Server(config)
     scheme = "https" if config.is_ssl else "http"
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(server.serve, [listening])
-        try:
-            yield f"{scheme}://127.0.0.1:{listening.getsockname()[1]}"
-        finally:
-            server.should_exit = True
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(server.serve, [listening])
+            try:
+                yield f"{scheme}://127.0.0.1:{listening.getsockname()[1]}"
+            finally:
+                server.should_exit = True
