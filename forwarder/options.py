@@ -3,7 +3,8 @@
 import re
 import ssl
 from collections.abc import Iterator, Mapping
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoints, entry_points
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Final, Union, get_args, get_origin
@@ -100,9 +101,15 @@ def as_written(text: str) -> Any:  # noqa: ANN401  validated into the field's ow
     return text
 
 
+@cache
+def _installed() -> EntryPoints:
+    """Return what every installed package adds: read once, for it is a file a package."""
+    return entry_points()
+
+
 def extensions(group: str) -> tuple[str, ...]:
     """Return the names of what other packages add to `group`: sources, sinks or formats."""
-    return tuple(entry_points(group=f"forwarder.{group}").names)
+    return tuple(_installed().select(group=f"forwarder.{group}").names)
 
 
 def extension(group: str, name: str) -> object | None:
@@ -114,7 +121,7 @@ def extension(group: str, name: str) -> object | None:
     Raises:
         ConfigError: it is registered and cannot be imported.
     """
-    for entry in entry_points(group=f"forwarder.{group}", name=name):
+    for entry in _installed().select(group=f"forwarder.{group}", name=name):
         try:
             loaded: object = entry.load()
         except Exception as error:

@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Final, NamedTuple
 
 _SHORT: Final = 4
@@ -37,10 +38,12 @@ def squeezed(key: str) -> str:
 
 def wanted(words: Iterable[str]) -> tuple[Wanted, ...]:
     """Return what `words` ask for: each is one thing, ``a|b`` either, ``a*`` any ending."""
-    return tuple(_wanted(word.split("|")) for word in words)
+    return tuple(_wanted(word) for word in words)
 
 
-def _wanted(choices: Sequence[str]) -> Wanted:
+@cache
+def _wanted(word: str) -> Wanted:
+    choices = word.split("|")
     in_text = "|".join(rf"\b{_escaped(choice)}\b" for choice in choices)
     long = [bare for choice in choices if len(bare := re.sub(r"[\W_]", "", choice)) >= _SHORT]
     in_key = re.compile("|".join(re.escape(bare.casefold()) for bare in long)) if long else None

@@ -19,7 +19,7 @@ COMMAND = str(Path(sys.executable).with_name("soteri-forwarder"))
 
 def environment(**more: str) -> dict[str, str]:
     """Return an environment with nothing of ours in it but `more`."""
-    kept = ("PATH", "HOME", "LANG", "COVERAGE_PROCESS_START")
+    kept = ("PATH", "HOME", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR")
     return {name: os.environ[name] for name in kept if name in os.environ} | more
 
 

@@ -21,6 +21,8 @@ _IMPORTED = [
     "forwarder.app",
     "forwarder.server.http",
     "forwarder.store.outbox",
+    "forwarder.store.sqlite",
+    "sqlalchemy.dialects.sqlite.pysqlite",
     "uvicorn.protocols.http.h11_impl",
 ]
 
