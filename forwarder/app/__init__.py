@@ -156,7 +156,7 @@ class Daemon:
 
     def denied(self) -> bool:
         """Whether a source or sink waits for a person because access is refused."""
-        return any(loop.progress.state == "paused" for loop in self._parts.loops)
+        return any(loop.progress.refused for loop in self._parts.loops)
 
     def stuck(self) -> list[str]:
         """Return the loops that make no progress and do not wait for a good reason."""

@@ -66,8 +66,9 @@ class _Said:
 class Progress:
     """How the loop of one source or sink fares.
 
-    ``retrying``: the last step failed and is tried again; ``paused``: access was refused, a
-    person is needed, everything is kept and it is tried rarely; ``waiting``: there is no room.
+    ``retrying``: the last step failed and is tried again; ``paused``: a person is needed,
+    everything is kept and it is tried rarely, because access is `refused` or there are too many
+    dead letters; ``waiting``: there is no room.
     `next_at` is when the next step is due, None while one is under way or waits for events.
     """
 
@@ -77,6 +78,7 @@ class Progress:
     state: State = "starting"
     error: str = ""
     remedy: str = ""
+    refused: bool = False
     failures: int = 0
     since_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     succeeded_at: datetime | None = None
@@ -136,6 +138,7 @@ class Progress:
         self._trouble_at = None
         self._said.clear()
         self._become("running", "", "")
+        self.refused = False
         self.failures = 0
 
     def failed(self, error: Exception) -> float:
@@ -146,6 +149,7 @@ class Progress:
         """
         if isinstance(error, StoreError):
             raise error
+        self.refused = isinstance(error, AccessError)
         if isinstance(error, HoldError):
             return self._hold(error)
         self.failures += 1
