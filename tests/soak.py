@@ -29,7 +29,7 @@ from tests.receivers.rsyslog import Rsyslog, rsyslogd
 
 BATCH = 20
 """Events in a batch of every sink: what a crash may double."""
-LOAD = 8 * BATCH
+LOAD = 4 * BATCH
 """Events written for each crash, and every two seconds until it: a third of them are Soteri's."""
 GROUP, STREAM = "/soteri/audit", "forwarder"
 
@@ -167,7 +167,7 @@ class Scene:
 
     async def finish(self) -> Report:
         """Let the command deliver all that is owed, and count."""
-        done = await self.forwarder.run("run", "--once", fail_after=120)
+        done = await self.forwarder.run("run", "--once", fail_after=300)
         truth = Counter(map(_text, self.simulator.truth(categories=[CATEGORY])))
         held = await anyio.to_thread.run_sync(self._held)
         known = {event["event_id"]: _text(event["original"]) for event in held["file"]}
