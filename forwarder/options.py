@@ -102,14 +102,14 @@ def as_written(text: str) -> Any:  # noqa: ANN401  validated into the field's ow
 
 
 @cache
-def _installed() -> EntryPoints:
-    """Return what every installed package adds: read once, for it is a file a package."""
-    return entry_points()
+def _installed(group: str) -> EntryPoints:
+    """Return what every installed package adds to `group`: read once, for it is a file each."""
+    return entry_points(group=f"forwarder.{group}")
 
 
 def extensions(group: str) -> tuple[str, ...]:
     """Return the names of what other packages add to `group`: sources, sinks or formats."""
-    return tuple(_installed().select(group=f"forwarder.{group}").names)
+    return tuple(_installed(group).names)
 
 
 def extension(group: str, name: str) -> object | None:
@@ -121,7 +121,7 @@ def extension(group: str, name: str) -> object | None:
     Raises:
         ConfigError: it is registered and cannot be imported.
     """
-    for entry in _installed().select(group=f"forwarder.{group}", name=name):
+    for entry in _installed(group).select(name=name):
         try:
             loaded: object = entry.load()
         except Exception as error:
