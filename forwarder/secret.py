@@ -1,12 +1,17 @@
 """A credential that users write by value, or as the path of a file that may change."""
 
 import stat
+import time
 from pathlib import Path
+from typing import Final
 
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from forwarder.errors import AccessError
+
+_CALM: Final = 2.0
+"""Seconds after which a file's time tells a later change: some file systems count in whole ones."""
 
 
 class Written:
@@ -32,7 +37,12 @@ class Secret:
     def __init__(self, value: str = "", *, path: Path | None = None) -> None:
         self._value = value
         self._path = path
-        self._seen: tuple[int, int, int] | None = None
+        self._seen: tuple[int, int, int, int] | None = None
+
+    @property
+    def path(self) -> Path | None:
+        """The file that it is in, if it is in one."""
+        return self._path
 
     def reveal(self) -> str:
         """Return the secret without the line end that editors leave in files.
@@ -44,10 +54,11 @@ class Secret:
             return self._value
         try:
             status = self._path.stat()
-            seen = (status.st_ino, status.st_mtime_ns, status.st_size)
+            seen = (status.st_dev, status.st_ino, status.st_ctime_ns, status.st_size)
             if seen != self._seen:
                 self._value = self._path.read_text("utf-8").rstrip("\r\n")
-                self._seen = seen
+                calm = time.time() - status.st_ctime > _CALM
+                self._seen = seen if calm else None
         except UnicodeDecodeError:  # its text and its context would show the secret
             raise AccessError(f"the secret file {self._path} is not UTF-8 text") from None
         except OSError as error:

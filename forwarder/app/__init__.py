@@ -32,6 +32,7 @@ from forwarder.app.overview import stored_status, unstored_status, with_loops
 from forwarder.app.parts import Forgetful, Key, Part, Parts
 from forwarder.app.reload import Reload
 from forwarder.app.replicas import HOUSE, alone, shared_runs, ungrouped
+from forwarder.app.rotation import Rotation
 from forwarder.app.serving import Serving
 from forwarder.app.watching import heart, watched
 from forwarder.config import Config, format_named
@@ -79,6 +80,8 @@ class Daemon:
         self._sharing: Sharing | None = None
         self._made: dict[Key, Part] = {}
         self._seen: Status | None = None
+        self._swapping = anyio.Lock()
+        self._rotation = Rotation(parts, self._renew)
         self._heart = anyio.CancelScope()
         self._history = History(outbox, lambda: stored_status(self._config, outbox))
 
@@ -89,6 +92,7 @@ class Daemon:
             StoreError: the outbox cannot be used.
         """
         async with anyio.create_task_group() as group:
+            group.start_soon(self._rotation.run, stop)
             group.start_soon(self._history.run, stop)
             if self._sharing:
                 await self._sharing.run(stop)
@@ -217,6 +221,10 @@ class Daemon:
         Raises:
             StoreError: the outbox cannot be used.
         """
+        async with self._swapping:
+            await self._apply(config)
+
+    async def _apply(self, config: Config) -> None:
         changed, removed = self._changes(config)
         if config.store.url != self._config.store.url:
             log.warning("restart.needed", setting="store.url")
@@ -244,6 +252,20 @@ class Daemon:
                 group.start_soon(partial(self._parts.close, key, patience=GRACE))
             for part in changed:
                 group.start_soon(partial(self._parts.put, part, self.outbox, patience=GRACE))
+
+    async def _renew(self, part: Part) -> bool:
+        """Begin `part` again, with the files as they are now; return whether that was possible."""
+        async with self._swapping:
+            if self._parts.open_parts.get(part.key) is not part:
+                return True  # it was swapped meanwhile
+            if problems := await part.problems():
+                log.warning("part.kept", part=part.name, problems=problems)
+                return False
+            if self._sharing:
+                self._sharing.swap(self._runs(), {part.name})
+            else:
+                await self._parts.put(part, self.outbox, patience=GRACE)
+            return True
 
     def _changes(self, config: Config) -> tuple[list[Part], list[Key]]:
         """Return the parts that are new or other than those that run, and those to be gone."""

@@ -134,8 +134,13 @@ class _SecretFiles(NestedSecretsSettingsSource):
 
     @classmethod
     def load_secrets(cls, path: Path) -> dict[str, Any]:
-        """Return the paths by their names; what has no ``__`` in its name is somebody else's."""
-        return {found.name: found for found in path.iterdir() if "__" in found.name}
+        """Return the paths by their names, with a variable's prefix or without.
+
+        systemd puts one before each file of a folder (LoadCredential=forwarder:FOLDER). What has
+        no ``__`` in its name is somebody else's.
+        """
+        found = {each.name.lower().removeprefix(PREFIX.lower()): each for each in path.iterdir()}
+        return {name: each for name, each in found.items() if "__" in name}
 
     def decode_complex_value(self, _name: str, _field: Any, value: Any) -> Any:  # noqa: ANN401
         """Return the path."""

@@ -3,10 +3,12 @@
 packing.py AWS's limits, stream.py the calls, failures.py what their errors mean.
 """
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Final, Literal
 
 from anyio import to_thread
 from pydantic import AfterValidator, Field
@@ -16,6 +18,14 @@ from forwarder.options import Duration, SinkOptions, as_written
 from forwarder.sinks.cloudwatch_logs.packing import EVENT_OVERHEAD, MAX_BYTES
 from forwarder.sinks.cloudwatch_logs.sink import CloudWatchLogsSink, Stale
 from forwarder.sinks.cloudwatch_logs.stream import LogStream, Place
+
+_FILE_VARIABLES: Final = (
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_CONFIG_FILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+)
+_AWS_FILES: Final = ("~/.aws/credentials", "~/.aws/config")
 
 # PutRetentionPolicy's allowed values (AWS's API reference).
 RetentionDays = Literal[
@@ -103,6 +113,12 @@ class CloudWatchLogsConfig(SinkOptions):
         if self.stale == "restamp":
             return None
         return min(14, self.retention_days or 14) * 86_400.0
+
+    @property
+    def credential_files(self) -> tuple[Path, ...]:
+        """Where boto3 finds credentials in files (its guide, "Configuration")."""
+        found = [os.environ.get(name) for name in _FILE_VARIABLES]
+        return tuple(Path(path).expanduser() for path in (*filter(None, found), *_AWS_FILES))
 
     @asynccontextmanager
     async def open(
