@@ -44,6 +44,7 @@ url = "{url}"
 token = "{token}"
 index = "{index}"
 """
+PARTS = ("bitbucket", "one", "two")
 STORE = """
 [store]
 url = "sqlite:///{folder}/forwarder.db"
@@ -128,18 +129,21 @@ async def two_files(folder: Path) -> AsyncIterator[World]:
     async with forwarding(folder, *files) as world:
         await world.until_written("one")
         await world.until_written("two")
+        with anyio.fail_after(20):
+            while {(await world.part(name)).state for name in PARTS} != {"running"}:
+                await anyio.sleep(0.02)
         yield world
 
 
 async def test_only_the_sink_that_changed_is_begun_again(tmp_path: Path) -> None:
     async with two_files(tmp_path) as world:
-        before = {name: (await world.part(name)).since_at for name in ("bitbucket", "one", "two")}
+        before = {name: (await world.part(name)).since_at for name in PARTS}
         only_hooks = world.file("two") + 'include = { kinds = ["hook.*"] }\n'
         with capture_logs() as said:
             await world.says(world.file("one"), only_hooks)
         world.simulator.emit()
         await world.until_written("one")
-        after = {name: (await world.part(name)).since_at for name in ("bitbucket", "one", "two")}
+        after = {name: (await world.part(name)).since_at for name in PARTS}
         ids = await world.until_written("two")
     applied = [line for line in said if line["event"] == "configuration.applied"]
     assert [(line["begun"], line["ended"]) for line in applied] == [(["sinks.two"], [])]
