@@ -1,5 +1,6 @@
 """Bitbucket, the store and every destination compared, with a real store and real receivers."""
 
+import json
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
@@ -7,12 +8,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from forwarder.app import run_once
 from forwarder.comparison import Side
 from forwarder.config import Config, load
 from forwarder.errors import AccessError
+from forwarder.model import EventFilter
 from forwarder.normalizers.soteri import CATEGORY
 from forwarder.reconciliation import Reconciler, Reconciliation
 from forwarder.simulator import Simulator, SimulatorOptions, serve
@@ -63,6 +66,9 @@ type = "file"
 path = "{}/few.jsonl"
 include = {{ kinds = ["none.such"] }}
 """
+
+
+FOUND = b"Matched text"  # in the simulator's events about reviewed findings
 
 
 @dataclass
@@ -175,8 +181,11 @@ async def test_what_a_file_lacks_is_sent_again_and_nothing_else(tmp_path: Path):
 async def test_what_the_store_lacks_is_stored_and_reaches_the_sinks(tmp_path: Path):
     async with world(tmp_path) as here:
         await here.forward()
-        lost = here.archived()[5:8]
-        part = here.first_part
+        files = sorted(here.folder.glob("audit*.jsonl"))
+        part = next(file for file in files if FOUND in file.read_bytes())
+        held = {json.loads(line)["event_id"]: line for line in part.read_bytes().splitlines()}
+        telling = next(each for each, line in held.items() if FOUND in line)
+        lost = [telling, *[each for each in held if each != telling][:2]]
         kept = [
             line
             for line in part.read_bytes().splitlines(keepends=True)
@@ -194,6 +203,10 @@ async def test_what_the_store_lacks_is_stored_and_reaches_the_sinks(tmp_path: Pa
         assert not found.missing
         async with here.config.store.open() as outbox:
             assert await outbox.checkpoint("bitbucket") == mark
+            wanted = EventFilter(event_ids=(telling,))
+            ((_, again),) = [stored async for stored in outbox.events(wanted)]
+            assert b"[redacted]" in msgspec.json.encode(again)
+            assert b"EXAMPLE-NOT-A-SECRET" not in msgspec.json.encode(again)
         await here.forward()
         assert sorted(here.archived()) == sorted(set(here.archived()))
         found, sides = await here.reconcile()

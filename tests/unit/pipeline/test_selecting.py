@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 from pydantic import ValidationError
 
-from forwarder.errors import PermanentError, TransientError
+from forwarder.errors import AccessError, PermanentError, TransientError
 from forwarder.formats import FORMATS
 from forwarder.model import Attribute, Checkpoint, EventFilter, Page, Unreadable
 from forwarder.normalizers import normalize
@@ -190,6 +190,25 @@ async def test_what_must_not_be_stored_is_not_even_in_the_outbox():
     assert kept.event_id == given.event_id
     assert kept.attributes[0].value == text.replace(secret, "[redacted]")
     assert letter.body == text.replace(secret, "[redacted]").encode()
+
+
+async def test_a_page_waits_for_a_key_that_cannot_be_read(tmp_path):
+    key = tmp_path / "key"
+    key.touch(mode=0o600)
+    key.write_text("swordfish")
+    redact = RedactOptions.model_validate({"key_file": str(key)}).redactor()
+    given = record(attributes=(Attribute(name="x", value=SECRETS["npm"][1]),))
+    source, outbox = FakeSource(Page((given,), Checkpoint(BEGINNING))), MemoryOutbox()
+    poller = Poller("bitbucket", source, normalize, outbox, SourceOptions(), redact=redact)
+    key.rename(tmp_path / "aside")
+    with pytest.raises(AccessError):
+        await poller.poll_once()
+    assert not [each async for each in outbox.events(EventFilter())]
+    assert not [each async for each in outbox.dead_letters()]
+    (tmp_path / "aside").rename(key)
+    await poller.poll_once()
+    (kept,) = [each async for _, each in outbox.events(EventFilter())]
+    assert kept.attributes[0].value.startswith("[redacted:")
 
 
 def test_by_default_neither_store_nor_sink_is_told_a_credential():
