@@ -27,6 +27,12 @@ soak: .venv/tests  ## crashes under load for a long time (figures as JSON), and 
 	$(BIN)/python -m tests.soak $(ARGS)
 	$(BIN)/python -m pytest -q -n 2 --hypothesis-profile=deep tests/unit tests/contract
 
+install:  ## as a systemd service, or an upgrade of it; as root
+	deploy/systemd/install.sh
+
+uninstall:  ## configuration, state and logs stay
+	deploy/systemd/uninstall.sh
+
 requirements:  ## pin again, hashed and without the name of any index
 	tests/pin.sh
 

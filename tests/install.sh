@@ -4,7 +4,7 @@
 # but never in CI, where nothing may be left out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-packages=(chromium fonts-dejavu-core buildah catatonit mmdebstrap podman postgresql prometheus rsyslog rsyslog-gnutls rsyslog-openssl rsyslog-relp runc)
+packages=(chromium fonts-dejavu-core buildah catatonit mmdebstrap podman postgresql prometheus rsyslog rsyslog-gnutls rsyslog-openssl rsyslog-relp runc systemd-container)
 
 missing=()
 for package in "${packages[@]}"; do
@@ -21,7 +21,13 @@ elif command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
 else
   echo "missing and not installable here (needs root and apt-get): ${missing[*]:-} syslog-ng"
 fi
+machines=
+if [ "$(id -u)" = 0 ]; then
+  tests/install-machines.sh &
+  machines=$!
+fi
 tests/install-tools.sh
 if [ "$(id -u)" = 0 ]; then
   tests/image.sh localhost/soteri-forwarder:test
+  wait "$machines"
 fi
