@@ -5,7 +5,6 @@
 Only this module knows every part; the parts know the contracts alone.
 """
 
-import gc
 import os
 import signal
 import threading
@@ -28,6 +27,7 @@ from anyio.abc import TaskGroup
 
 from forwarder import __version__
 from forwarder.app.letters import replay_letters
+from forwarder.app.memory import collect_less, share_heap
 from forwarder.app.overview import stored_status, unstored_status, with_loops
 from forwarder.app.parts import Forgetful, Key, Part, Parts
 from forwarder.app.reload import Reload
@@ -303,6 +303,7 @@ async def assemble(config: Config, *, once: bool = False) -> AsyncIterator[Daemo
         ConfigError: a part cannot be made from its configuration.
         StoreError: the outbox cannot be opened, or another process has it (StoreLocked).
     """
+    share_heap()
     with ungrouped():
         async with config.store.open() as outbox, anyio.create_task_group() as group:
             janitor = Janitor(
@@ -321,16 +322,9 @@ async def assemble(config: Config, *, once: bool = False) -> AsyncIterator[Daemo
                 outboxes = await group.start(alone, outbox, [part.name for part in made])
                 for part in made:
                     await parts.open(part, outboxes[part.name])
-            _collect_less()
+            collect_less()
             yield daemon
             group.cancel_scope.cancel()
-
-
-def _collect_less() -> None:
-    """Look for cyclic garbage less often: what was built stays, and what flows has no cycles."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(5_000, 20, 20)
 
 
 def _parts(config: Config, pressure: Pressure, *, once: bool = False) -> Iterator[Part]:
