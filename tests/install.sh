@@ -21,13 +21,3 @@ elif command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
 else
   echo "missing and not installable here (needs root and apt-get): ${missing[*]:-} syslog-ng"
 fi
-machines=
-if [ "$(id -u)" = 0 ]; then
-  tests/install-machines.sh &
-  machines=$!
-fi
-tests/install-tools.sh
-if [ "$(id -u)" = 0 ]; then
-  tests/image.sh localhost/soteri-forwarder:test
-  wait "$machines"
-fi

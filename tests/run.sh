@@ -22,16 +22,29 @@ fi
 say "programs that the tests run"
 tests/install.sh
 
-# The other interpreters get what the many waits of the real receivers leave of the processors.
 log=$(mktemp)
-trap 'kill "$others" 2>/dev/null || true; rm -f "$log"' EXIT
-nice tests/interpreters.sh >"$log" 2>&1 &
-others=$!
+trap 'kill "${beside:-}" 2>/dev/null || true; rm -f "$log"' EXIT
+# begin COMMAND: runs it beside the tests, which leave the processors idle where they wait.
+begin() {
+  nice "$@" >"$log" 2>&1 &
+  beside=$!
+}
+# ended: shows what it said, and ends where it failed.
+ended() {
+  wait "$beside" && failed=0 || failed=$?
+  beside=
+  cat "$log"
+  [ "$failed" -eq 0 ] || exit "$failed"
+}
+large=(tests/deploy tests/acceptance/test_systemd_unit.py)
 
 say "tests on $("$bin/python" --version)"
-"$bin/python" -m pytest -q -n 3
+begin tests/install-large.sh
+"$bin/python" -m pytest -q -n 3 "${large[@]/#/--ignore=}" tests
+ended
 
-wait "$others" && passed=0 || passed=$?
-cat "$log"
-[ "$passed" -eq 0 ] || exit "$passed"
+say "tests of what is installed"
+begin tests/interpreters.sh
+"$bin/python" -m pytest -q -n 2 "${large[@]}"
+ended
 say "all passed"
