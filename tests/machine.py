@@ -74,7 +74,8 @@ async def booted(release: str, folder: Path) -> AsyncIterator[Machine]:
     )
     console = folder / "console"
     with console.open("wb") as log:
-        command = ["unshare", "--mount", "--propagation", "private", "bash", "-ec", script]
+        command = ["setpriv", "--pdeathsig=KILL"]  # it must not outlive a test that is killed
+        command += ["unshare", "--mount", "--propagation=private", "bash", "-ec", script]
         nspawn = subprocess.Popen(  # noqa: ASYNC220  begins at once, and outlives this block
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
         )

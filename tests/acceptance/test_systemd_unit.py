@@ -6,6 +6,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from forwarder.config import load
 from forwarder.simulator import Simulator, SimulatorOptions, serve
 from tests.acceptance.command import lines
 from tests.acceptance.test_daemon import free_port
@@ -221,3 +222,13 @@ def test_systemd_knows_every_line_of_the_units(tmp_path: Path) -> None:
         verify = ["systemd-analyze", "verify", "--recursive-errors=no", str(unit)]
         done = subprocess.run(verify, capture_output=True, check=False, text=True)
         assert (done.returncode, done.stderr) == (0, ""), unit.name
+
+
+def test_the_installed_sample_loads_with_its_token_as_a_credential(tmp_path: Path) -> None:
+    token = tmp_path / "forwarder_sources__bitbucket__token"
+    token.touch(0o400)
+    token.write_text("stand-in")
+    environ = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    config = load(SYSTEMD / "config.toml", environ, default_secrets=tmp_path / "none")
+    assert config.sources["bitbucket"].token.reveal() == "stand-in"
+    assert config.warnings == ()
