@@ -15,6 +15,8 @@ What worked in part is returned (`model.Receipt`); only what did not work at all
 from collections.abc import Iterable
 from typing import Literal
 
+from forwarder.concealed import without_secrets
+
 Reason = Literal[
     "unreadable",  # a record that no normalizer can read
     "malformed",  # the destination says that it cannot read the event
@@ -28,10 +30,13 @@ Reason = Literal[
 
 
 class ForwarderError(Exception):
-    """The root; `remedy` says what a person can do about it, or is empty."""
+    """The root; `remedy` says what a person can do about it, or is empty.
+
+    No credential of ours is in the message, though the other side repeats it.
+    """
 
     def __init__(self, message: str, *, remedy: str = "") -> None:
-        super().__init__(message)
+        super().__init__(without_secrets(message))
         self.remedy = remedy
 
 
@@ -39,7 +44,7 @@ class ConfigError(ForwarderError):
     """The configuration cannot be used. `problems` has one line for each mistake."""
 
     def __init__(self, problems: Iterable[str]) -> None:
-        self.problems = tuple(problems)
+        self.problems = tuple(map(without_secrets, problems))
         super().__init__("\n".join(self.problems))
 
 

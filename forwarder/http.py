@@ -5,10 +5,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies
 
 import httpx
 
 from forwarder import __version__, network
+from forwarder.concealed import conceal
 from forwarder.errors import AccessError, TransientError
 from forwarder.options import TlsOptions
 
@@ -33,6 +36,9 @@ async def client(
     async def expect_server_name(request: httpx.Request) -> None:
         request.extensions["sni_hostname"] = tls.server_name
 
+    for address in getproxies().values():
+        given = urlsplit(address)
+        conceal(unquote(given.password or ""), user=unquote(given.username or ""))
     async with httpx.AsyncClient(
         base_url=base_url,
         verify=tls.context(),

@@ -13,8 +13,9 @@ from typing import Any, Final, Literal, TextIO
 import msgspec
 import structlog
 from pydantic import Field
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor, WrappedLogger
 
+from forwarder.concealed import without_secrets
 from forwarder.options import Options
 
 # Without local variables: a credential could be among them.
@@ -54,6 +55,7 @@ class LogConfig(Options):
                 )
             ]
         )
+        renderers.append(_conceal)
         structlog.configure(
             processors=[*shared, *renderers],
             wrapper_class=structlog.make_filtering_bound_logger(self.level),
@@ -69,6 +71,11 @@ class LogConfig(Options):
             )
         )
         logging.basicConfig(level=logging.WARNING, handlers=[taken_over], force=True)
+
+
+def _conceal(_: WrappedLogger, __: str, line: EventDict) -> str:
+    """Take credentials out of a finished line: what a library says is in it too."""
+    return without_secrets(str(line))
 
 
 class _Configured:

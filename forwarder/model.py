@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
+from forwarder.concealed import without_secrets
 from forwarder.errors import Reason
 
 Severity = Literal["info", "low", "medium", "high", "critical"]
@@ -247,11 +248,14 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """One event that the destination refuses for good."""
+    """One event that the destination refuses for good; no credential of ours is in `detail`."""
 
     event_id: str
     reason: Reason
     detail: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "detail", without_secrets(self.detail))
 
 
 @dataclass(frozen=True, slots=True)

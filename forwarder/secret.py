@@ -8,6 +8,7 @@ from typing import Final
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from forwarder.concealed import conceal
 from forwarder.errors import AccessError
 
 _CALM: Final = 2.0
@@ -51,12 +52,14 @@ class Secret:
             AccessError: the file cannot be read, or is empty.
         """
         if self._path is None:
+            conceal(self._value)
             return self._value
         try:
             status = self._path.stat()
             seen = (status.st_dev, status.st_ino, status.st_ctime_ns, status.st_size)
             if seen != self._seen:
                 self._value = self._path.read_text("utf-8").rstrip("\r\n")
+                conceal(self._value)
                 calm = time.time() - status.st_ctime > _CALM
                 self._seen = seen if calm else None
         except UnicodeDecodeError:  # its text and its context would show the secret

@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import Any, Final
 
 from forwarder import __version__
+from forwarder.concealed import conceal
 from forwarder.errors import AccessError, ConfigError, TransientError
 from forwarder.sinks.cloudwatch_logs.failures import code_of, failure
 from forwarder.sinks.cloudwatch_logs.packing import Entry
@@ -235,7 +236,14 @@ class LogStream:
                         parameter_validation=False,
                     ),
                 )
+                self._client.meta.events.register("before-send.logs", _conceal_token)
             return self._client
+
+
+def _conceal_token(request: Any, **_: object) -> None:  # noqa: ANN401  botocore's, untyped
+    """Conceal the only credential that is sent: all others only sign."""
+    token = request.headers.get("X-Amz-Security-Token")
+    conceal(token.decode() if isinstance(token, bytes) else token)
 
 
 def _regions() -> list[str]:

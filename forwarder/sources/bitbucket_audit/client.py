@@ -10,6 +10,7 @@ from urllib.parse import unquote
 import anyio
 import httpx
 
+from forwarder.concealed import conceal
 from forwarder.errors import AccessError, ForwarderError, TransientError
 from forwarder.http import diagnosed, failure, translated
 from forwarder.secret import Secret
@@ -58,6 +59,7 @@ class Credential(httpx.Auth):
         """
         secret = self._secret.reveal()
         if self._username is not None:
+            conceal(secret, user=self._username)
             pair = base64.b64encode(f"{self._username}:{secret}".encode()).decode()
             request.headers["Authorization"] = f"Basic {pair}"
         elif secret.isascii() and secret.isprintable() and " " not in secret:
