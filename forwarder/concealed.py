@@ -9,7 +9,7 @@ from typing import Final
 from urllib.parse import quote
 
 STARS: Final = "**********"
-_SHORTEST: Final = 6
+_SHORTEST: Final = 8
 """Characters: to replace less would spoil ordinary words and hide nothing that is one."""
 _known: dict[str, None] = {}
 

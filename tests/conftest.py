@@ -7,6 +7,7 @@ import hypothesis
 import pytest
 import structlog
 
+from forwarder import concealed
 from tests.receivers.postgres import Postgres, postgres
 
 # No test speaks with anything but loopback, so none needs the system's 140 CAs: to read them
@@ -28,8 +29,12 @@ hypothesis.settings.load_profile("steady")
 
 @pytest.fixture(autouse=True)
 def _logs_as_they_are() -> None:
-    """Begin each test with structlog's own settings, whatever an earlier one has made of them."""
+    """Begin each test with structlog's own settings, whatever an earlier one has made of them.
+
+    And with no credential of an earlier test's, which here may be an ordinary word.
+    """
     structlog.reset_defaults()
+    concealed._known.clear()
 
 
 @pytest.fixture
