@@ -2,8 +2,8 @@
 
     sources --poller--> outbox --dispatcher--> sinks
 
-Only this package knows every part; the parts know the contracts alone. `building` makes them from the
-configuration, `daemon` runs them, `signals` ends them.
+Only this package knows every part; the parts know the contracts alone. `building` makes them from
+the configuration, `daemon` runs them, `signals` ends them.
 """
 
 import os
