@@ -34,7 +34,7 @@ def built(folder: Path) -> str:
     """Return the image's name once it is built from this tree; `folder` is the test run's."""
     for program in ("buildah", "podman", "runc", "mmdebstrap"):
         if shutil.which(program) is None:
-            missing(f"{program} is missing: run tests/install.sh and tests/install-large.sh as root")
+            missing(f"{program} is missing: as root run tests/install.sh, tests/install-large.sh")
     if os.getuid() != 0:
         missing("only root may run containers as anyone: run the tests as root")
     with (folder / "image.lock").open("w") as lock:
