@@ -74,8 +74,9 @@ async def booted(release: str, folder: Path) -> AsyncIterator[Machine]:
     )
     console = folder / "console"
     with console.open("wb") as log:
-        command = ["setpriv", "--pdeathsig=KILL"]  # it must not outlive a test that is killed
-        command += ["unshare", "--mount", "--propagation=private", "bash", "-ec", script]
+        # In processes of its own, which end with their first one: nothing outlives a killed test.
+        command = ["setpriv", "--pdeathsig=KILL", "unshare", "--mount", "--propagation=private"]
+        command += ["--pid", "--fork", "--kill-child", "--mount-proc", "bash", "-ec", script]
         nspawn = subprocess.Popen(  # noqa: ASYNC220  begins at once, and outlives this block
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
         )
@@ -101,12 +102,14 @@ async def booted(release: str, folder: Path) -> AsyncIterator[Machine]:
             _remove(cgroup)
 
 
-def _first_process(nspawn: int) -> int:
-    """Return the process that is 1 inside, or 0 as long as it has not begun."""
+def _first_process(parent: int) -> int:
+    """Return the process below `parent` that is 1 inside, or 0 as long as it has not begun."""
     try:
-        for child in Path(f"/proc/{nspawn}/task/{nspawn}/children").read_text().split():
+        for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
             if Path(f"/proc/{child}/comm").read_text() == "systemd\n":
                 return int(child)
+            if found := _first_process(int(child)):
+                return found
     except OSError:
         pass
     return 0
