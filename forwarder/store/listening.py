@@ -27,12 +27,19 @@ async def listen(server: Server, bells: Mapping[str, Bell]) -> None:
 
 async def _listen_once(server: Server, bells: Mapping[str, Bell]) -> None:
     with anyio.CancelScope(shield=True):  # the driver leaves a half-open one to the collector
-        opened = await psycopg.AsyncConnection.connect(**server.settings(), autocommit=True)
-    async with opened as connection:
+        connection = await psycopg.AsyncConnection.connect(**server.settings(), autocommit=True)
+    try:
         await connection.execute(f"listen {CHANNEL}")
         for bell in bells.values():  # something may have been missed
             bell.ring()
-        async for notice in connection.notifies():
-            heard = bells.get(notice.payload)
-            if heard:
-                heard.ring()
+        while True:
+            # The driver's own waiting cannot be cancelled without a warning in the log.
+            await anyio.wait_readable(connection.fileno())
+            connection.pgconn.consume_input()
+            while notice := connection.pgconn.notifies():
+                heard = bells.get(notice.extra.decode())
+                if heard:
+                    heard.ring()
+    finally:
+        with anyio.CancelScope(shield=True):
+            await connection.close()
