@@ -25,6 +25,7 @@ matrix: .venv/tests  ## every fault at every place, as a table; writes docs/faul
 
 soak: .venv/tests  ## crashes under load for a long time (figures as JSON), and thousands of drawn examples
 	$(BIN)/python -m tests.soak $(ARGS)
+	$(BIN)/python -m tests.failover
 	$(BIN)/python -m pytest -q -n 2 --hypothesis-profile=deep tests/unit tests/contract
 
 install:  ## as a systemd service, or an upgrade of it; as root
