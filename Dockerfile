@@ -1,6 +1,6 @@
 # Any base with Python 3.11 to 3.13 does; both stages need the same one.
 # checkov:skip=CKV_DOCKER_7: BASE has a tag
-ARG BASE=docker.io/library/python:3.13-slim-trixie
+ARG BASE=python:3.13-slim-trixie
 
 FROM ${BASE} AS build
 # pip's own setting, where packages come from a mirror.

@@ -2,7 +2,7 @@
 # image.sh TAG: builds the image on a base that Debian's own packages make, for want of a registry.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-base=docker.io/library/python:3.13-slim-trixie
+base=localhost/python:3.13-slim-trixie
 in_tests=tests/containers.sh
 
 if ! $in_tests podman image exists $base; then
@@ -18,6 +18,6 @@ fi
 # This machine's certificates, for packages may come by a proxy.
 $in_tests buildah bud --quiet --pull=never --layers --isolation chroot --format docker \
   --volume /etc/ssl/certs:/etc/ssl/certs:ro ${PIP_INDEX_URL:+--build-arg "PIP_INDEX_URL=$PIP_INDEX_URL"} \
-  --tag "$1" .
+  --build-arg "BASE=$base" --tag "$1" .
 # Each change of the code leaves layers behind; those of the last days may be wanted again.
 $in_tests podman image prune --force --filter until=72h >/dev/null

@@ -15,7 +15,7 @@ from typing import Any
 from tests.receivers.process import missing
 
 TOP = Path(__file__).parents[2]
-BASE = "docker.io/library/python:3.13-slim-trixie"
+BASE = "localhost/python:3.13-slim-trixie"
 IMAGE = "localhost/soteri-forwarder:test"
 CONFIG = "/etc/soteri-forwarder/config.toml"
 STATE = "/var/lib/soteri-forwarder"
