@@ -17,14 +17,16 @@ async def ahead(items: AsyncGenerator[T, None]) -> AsyncIterator[AsyncIterator[T
     What `items` raises comes in its turn, after everything that was yielded before it; what is
     raised inside comes out as it is, and not in a group.
     """
-    failure: Exception | None = None
+    failure: BaseException | None = None
     send, receive = anyio.create_memory_object_stream[T | Exception]()
     async with anyio.create_task_group() as group, receive:
         group.start_soon(_fetch, items, send)
         try:
             async with aclosing(_taken(receive)) as taken:
                 yield taken
-        except Exception as error:  # noqa: BLE001  raised again below, outside of the group
+        except anyio.get_cancelled_exc_class():
+            raise
+        except BaseException as error:  # noqa: BLE001  raised again below, outside of the group
             failure = error
         group.cancel_scope.cancel()
     if failure:

@@ -4,7 +4,7 @@ import json
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -242,13 +242,7 @@ async def test_what_is_past_the_stores_retention_is_forgotten_and_not_missing(tm
         await here.forward()
         here.forget(*here.archived())
         short = here.config.store.model_copy(update={"retention": 1.0})
-        here.config = Config(
-            sources=here.config.sources,
-            sinks=here.config.sinks,
-            store=short,
-            server=here.config.server,
-            log=here.config.log,
-        )
+        here.config = replace(here.config, store=short)
         found, sides = await here.reconcile(repair=True)
     assert not found.missing
     assert sides["store"].forgotten == here.truth()

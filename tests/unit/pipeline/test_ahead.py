@@ -68,3 +68,10 @@ async def test_cancelling_closes_the_items():
                 scope.cancel()
                 await anyio.lowlevel.checkpoint()
     assert items.closed
+
+
+async def test_a_killed_worker_is_killed_and_not_in_a_group():
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012  raised where the items are worked on
+        async with ahead(Items(5).all()) as numbers:
+            async for _ in numbers:
+                raise KeyboardInterrupt
