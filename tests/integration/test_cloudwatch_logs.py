@@ -339,6 +339,16 @@ async def test_a_dropped_connection_is_transient(receiver):
     assert held(receiver) == ids(event(1))
 
 
+async def test_an_answer_without_an_end_is_given_up(receiver):
+    async with opened(receiver) as sink:
+        receiver.fault = "answer without an end"
+        with pytest.raises(TransientError, match="does not end"):
+            await sink.send(batch(ago(1)))
+        receiver.fault = None
+        await sink.send(batch(ago(1)))
+    assert held(receiver) == ids(event(1))
+
+
 async def test_a_lost_answer_may_double_and_loses_nothing(receiver):
     async with opened(receiver) as sink:
         await sink.send(batch(ago(1)))

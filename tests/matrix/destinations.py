@@ -136,8 +136,12 @@ class SyslogDestination:
         return self._config.open(name="sink", format=JSON, memory=memory)
 
     def held(self) -> list[Held]:
-        messages = [message for stream in self.streams for message in whole_frames(stream)]
-        return [held(json.loads(parse(message).message)) for message in messages]
+        return held_by([message for stream in self.streams for message in whole_frames(stream)])
+
+
+def held_by(messages: list[bytes]) -> list[Held]:
+    """Return the events of syslog messages."""
+    return [held(json.loads(parse(message).message)) for message in messages]
 
 
 def whole_frames(stream: bytes) -> list[bytes]:

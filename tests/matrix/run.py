@@ -13,6 +13,7 @@ from tests.matrix import (
     crashes,
     file_errors,
     hec_answers,
+    relp_endings,
     source_faults,
     syslog_endings,
 )
@@ -38,14 +39,22 @@ it was tried again after five minutes. *Doubled*: arrived twice, each time with 
 
 Not here, because nothing can be promised: syslog over UDP.
 
-`python -m tests.matrix` plays them all and writes this page; the test suite plays them all and
-compares.
+`make matrix` plays them all, prints them as a table and writes this page; the test suite plays
+them all and compares.
 """
 
 
 @cache
 def families() -> tuple[Family, ...]:
-    sources = source_faults, hec_answers, cloudwatch_answers, syslog_endings, file_errors, crashes
+    sources = (
+        source_faults,
+        hec_answers,
+        cloudwatch_answers,
+        syslog_endings,
+        relp_endings,
+        file_errors,
+        crashes,
+    )
     return tuple(family for each in sources for family in each.families())
 
 

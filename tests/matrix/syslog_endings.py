@@ -11,7 +11,7 @@ from socket import SHUT_RDWR, SHUT_WR, socket
 from tests.matrix.cell import Cell, Family, Outcome
 from tests.matrix.destinations import SyslogDestination, keep_reading
 from tests.matrix.world import World
-from tests.receivers.certificates import make_certificates
+from tests.receivers.certificates import Certificates, make_certificates
 from tests.receivers.socket_peer import reset, socket_peer
 
 HALF = 800_000
@@ -155,10 +155,16 @@ async def ended(
 
 def _secured(peer: Peer, folder: Path, version: str) -> dict[str, object]:
     certificates = make_certificates(folder / "pki")
-    peer.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    peer.context.load_cert_chain(certificates.server_cert_file, certificates.server_key_file)
-    peer.context.maximum_version = VERSIONS[version]
+    peer.context = server_context(certificates, version)
     return {"tls": {"ca_file": str(certificates.ca_file)}}
+
+
+def server_context(certificates: Certificates, version: str) -> ssl.SSLContext:
+    """Return a receiver's context that speaks this version at most."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificates.server_cert_file, certificates.server_key_file)
+    context.maximum_version = VERSIONS[version]
+    return context
 
 
 async def _forward(folder: Path, destination: SyslogDestination, peer: Peer) -> Outcome:
@@ -257,7 +263,7 @@ def _cells() -> Iterator[tuple[str, str, str, Callable[[Path], object]]]:
         for name, behave in endings.items():
             if version and name in TLS_NEVER:
                 continue
-            cut = "500ms" if behave in (never_read, never_end) else ""
+            cut = "2s" if behave in (never_read, never_end) else ""
             yield (
                 f"the receiver {name}",
                 place,

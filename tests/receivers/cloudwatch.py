@@ -75,7 +75,9 @@ class Page:
     text: str = "<html><body>Please log in</body></html>"
 
 
-Fault = AwsError | Hold | Page | Literal["drop the request", "drop the answer"]
+Fault = (
+    AwsError | Hold | Page | Literal["drop the request", "drop the answer", "answer without an end"]
+)
 
 
 @dataclass(frozen=True)
@@ -370,6 +372,9 @@ class _Conversation(BaseHTTPRequestHandler):
         try:
             if isinstance(fault, Hold):
                 fault.wait()
+            if fault == "answer without an end":
+                self._say_without_end()
+                return
             if isinstance(fault, Page):
                 self._say(fault.status, "text/html", fault.text.encode())
                 return
@@ -397,6 +402,15 @@ class _Conversation(BaseHTTPRequestHandler):
                 self.send_header("Retry-After", retry_after)
             self.end_headers()
             self.wfile.write(body)
+
+    def _say_without_end(self) -> None:
+        self.close_connection = True
+        with suppress(OSError):  # who asked has had enough
+            self.send_response(200)
+            self.send_header("Content-Type", "application/x-amz-json-1.1")
+            self.end_headers()
+            while True:
+                self.wfile.write(b" " * (1 << 20))
 
     def log_message(self, *_: object) -> None:
         pass

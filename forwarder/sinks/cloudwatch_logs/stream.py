@@ -1,9 +1,10 @@
 """One log stream through boto3: blocking calls for a thread. boto3 is imported on first use."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from typing import Any, Final
 
 from forwarder import __version__
@@ -14,6 +15,8 @@ from forwarder.sinks.cloudwatch_logs.packing import Entry
 
 _MISSING: Final = "ResourceNotFoundException"
 _THERE: Final = "ResourceAlreadyExistsException"
+MOST_BYTES: Final = 32 << 20
+"""Of one answer: FilterLogEvents gives at most 1 MB of events (AWS's quotas), JSON around them."""
 _DOUBLE: Final = "DataAlreadyAcceptedException"
 
 # Clients are safe to share between threads, making them is not (boto3's guide, "Clients").
@@ -236,14 +239,46 @@ class LogStream:
                         parameter_validation=False,
                     ),
                 )
-                self._client.meta.events.register("before-send.logs", _conceal_token)
+                # botocore reads an answer to its end, however far that is: its session is ours to
+                # ask, and what it gives to bound.
+                session = self._client._endpoint.http_session  # noqa: SLF001  no other way in
+                self._client.meta.events.register("before-send.logs", partial(_asked, session))
             return self._client
 
 
-def _conceal_token(request: Any, **_: object) -> None:  # noqa: ANN401  botocore's, untyped
-    """Conceal the only credential that is sent: all others only sign."""
+def _asked(session: Any, request: Any, **_: object) -> Any:  # noqa: ANN401  botocore's, untyped
+    """Return AWS's answer to `request`, of which only so much is read."""
+    from botocore.awsrequest import AWSResponse
+
+    # The only credential that is sent: all others only sign.
     token = request.headers.get("X-Amz-Security-Token")
     conceal(token.decode() if isinstance(token, bytes) else token)
+    request.stream_output = True
+    answer = session.send(request)
+    return AWSResponse(answer.url, answer.status_code, answer.headers, _Bounded(answer.raw))
+
+
+class _Bounded:
+    """A body that is read up to MOST_BYTES; beyond them it is an error."""
+
+    def __init__(self, raw: Any) -> None:  # noqa: ANN401  urllib3's response
+        self._raw = raw
+
+    def stream(self) -> Iterator[bytes]:
+        """Yield the body.
+
+        Raises:
+            HTTPClientError: it is larger than any that AWS gives.
+        """
+        from botocore.exceptions import HTTPClientError
+
+        read = 0
+        for part in self._raw.stream():
+            read += len(part)
+            if read > MOST_BYTES:
+                self._raw.close()
+                raise HTTPClientError(error="the answer does not end")
+            yield part
 
 
 def _regions() -> list[str]:

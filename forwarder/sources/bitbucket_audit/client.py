@@ -175,6 +175,9 @@ class Client:
                     self._http.stream("GET", path, params=params, headers=headers) as response,
                 ):
                     body = bytearray()
+                    if "," in response.headers.get("Content-Encoding", ""):
+                        # A thousand times a thousand: one part alone could fill the memory.
+                        raise TransientError(f"{self._where}: the answer is packed twice over")
                     async for part in response.aiter_bytes():
                         body += part
                         if len(body) > MOST_BYTES:

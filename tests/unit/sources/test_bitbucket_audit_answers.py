@@ -104,6 +104,23 @@ async def test_a_packed_answer_is_measured_unpacked() -> None:
         await read(lambda _: httpx.Response(200, content=bomb, headers=headers))
 
 
+async def test_an_answer_packed_twice_is_not_unpacked() -> None:
+    bomb = gzip.compress(gzip.compress(b" " * MOST_BYTES))
+    headers = {"Content-Encoding": "gzip, gzip", "Content-Type": "application/json"}
+    with pytest.raises(TransientError, match="packed twice"):
+        await read(lambda _: httpx.Response(200, stream=Packed(bomb), headers=headers))
+
+
+class Packed(httpx.AsyncByteStream):
+    """A body as it comes over the wire."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self._body
+
+
 async def test_an_error_that_says_terminal_escapes_is_shown_without_them() -> None:
     said = {"errors": [{"message": "\x1b[31mred\r\nforged line\0"}]}
     with pytest.raises(TransientError) as caught:
