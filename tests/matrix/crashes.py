@@ -128,7 +128,7 @@ async def live(folder: Path, destination: Destination, fate: Fate) -> Outcome:
                     await life.poll()
                     await life.deliver()
                     break
-            except Killed:
+            except* Killed:  # a poll reads ahead in a group of tasks
                 pass
     else:
         world.failures.append("it died more than once")

@@ -251,7 +251,7 @@ class Forwarder(RuleBasedStateMachine):
         self.outbox.next = fate
         try:
             await self.poller.attempt(0.0)
-        except Killed:
+        except* Killed:  # it reads ahead in a group of tasks
             await self._crash()
         self.outbox.next = ""
         async for _, event in self.outbox.events(EventFilter()):
