@@ -12,7 +12,18 @@ import anyio
 import msgspec
 import typer
 
-from forwarder.cli.terminal import OK, ConfigOption, err, exit_code, loaded, out, show, shown, table
+from forwarder.cli.terminal import (
+    OK,
+    ConfigOption,
+    err,
+    exit_code,
+    loaded,
+    out,
+    say_json,
+    show,
+    shown,
+    table,
+)
 from forwarder.errors import ForwarderError
 
 if TYPE_CHECKING:
@@ -64,8 +75,7 @@ def check(
         findings += anyio.run(_probe_all, configuration)
     code = max(finding.code for finding in findings)
     if json:
-        told = msgspec.json.encode({"ok": code == OK, "findings": findings})
-        sys.stdout.buffer.write(told + b"\n")
+        say_json({"ok": code == OK, "findings": findings})
     elif out.is_terminal:
         _tabulate(findings)
     else:

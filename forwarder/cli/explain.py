@@ -10,7 +10,17 @@ import anyio
 import msgspec
 import typer
 
-from forwarder.cli.terminal import INCOMPLETE, ConfigOption, err, loaded, out, show, shown, table
+from forwarder.cli.terminal import (
+    INCOMPLETE,
+    ConfigOption,
+    err,
+    loaded,
+    out,
+    say_json,
+    show,
+    shown,
+    table,
+)
 
 if TYPE_CHECKING:
     from forwarder.config import Config
@@ -60,7 +70,7 @@ def explain(
         _say_which(prefix, found)
         sys.exit(INCOMPLETE)
     if json:
-        sys.stdout.buffer.write(msgspec.json.encode(found) + b"\n")
+        say_json(found)
     else:
         _show(found)
 

@@ -6,10 +6,9 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 
-from forwarder.cli.terminal import ConfigOption, loaded, show, shown, table
+from forwarder.cli.terminal import ConfigOption, loaded, say_json, show, shown, table
 
 if TYPE_CHECKING:
     from forwarder.normalizers.catalogue import Kind
@@ -40,7 +39,7 @@ def kinds(
     listed = sorted(known.values(), key=_maker)
     if json:
         said = [{name: getattr(kind, name) for name in _SHOWN} for kind in listed]
-        sys.stdout.buffer.write(msgspec.json.encode(said) + b"\n")
+        say_json(said)
     elif markdown:
         sys.stdout.write("\n".join(_page(listed)))
     else:

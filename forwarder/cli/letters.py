@@ -15,7 +15,7 @@ import msgspec
 from rich.text import Text
 
 from forwarder.cli.listing import Output, harmless
-from forwarder.cli.terminal import out, show, shown, table
+from forwarder.cli.terminal import out, say_json, show, shown, table
 
 if TYPE_CHECKING:
     from forwarder.model import DeadLetter
@@ -41,7 +41,7 @@ def write_list(letters: Sequence[DeadLetter], output: Output | None) -> None:
         _table(letters)
     elif chosen == "json":
         for letter in letters:
-            sys.stdout.buffer.write(msgspec.json.encode(_row(letter)) + b"\n")
+            say_json(_row(letter))
     else:
         sys.stdout.reconfigure(encoding="utf-8", newline="")  # type: ignore[union-attr]
         rows = csv.writer(sys.stdout)
@@ -54,7 +54,7 @@ def write_whole(letter: DeadLetter, *, json: bool) -> None:
     """Write one letter with what it holds."""
     if json:
         whole = _row(letter) | _body(letter)
-        sys.stdout.buffer.write(msgspec.json.encode(whole) + b"\n")
+        say_json(whole)
         return
     for name, value in _row(letter).items():
         out.print(f"[bold]{name}[/] {shown(_cell(value))}".rstrip())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol, TextIO
 
 from rich.text import Text
 
-from forwarder.cli.terminal import out, shown
+from forwarder.cli.terminal import harmless_json, out, plain
 
 if TYPE_CHECKING:
     from forwarder.model import Event, Severity
@@ -74,7 +74,7 @@ class TableListing:
         self._print(line, "", severity=_COLOURS[event.severity])
 
     def _print(self, line: str, style: str, *, severity: str = "") -> None:
-        text = Text(_plain(line), style)
+        text = Text(plain(line), style)
         if severity:
             text.stylize("dim", 0, _TIME)
             text.stylize(severity, _TIME, _SEVERITY)
@@ -85,17 +85,19 @@ class TableListing:
 
 
 class JsonListing:
-    """The `json` format, a line an event."""
+    """The `json` format, a line an event; `as_it_is` where no terminal can read it."""
 
-    def __init__(self, target: TextIO) -> None:
+    def __init__(self, target: TextIO, *, as_it_is: bool) -> None:
         from forwarder.formats import FORMATS
 
         self._target = target
+        self._as_it_is = as_it_is
         self._encode = FORMATS["json"].encode
 
     def add(self, event: Event) -> None:
         """Write the event."""
-        self._target.write(self._encode(event).decode() + "\n")
+        line = self._encode(event).decode()
+        self._target.write((line if self._as_it_is else harmless_json(line)) + "\n")
 
 
 class CsvListing:
@@ -119,14 +121,14 @@ def listing(output: Output | None, path: Path | None = None) -> Iterator[Listing
     """Yield a listing to `path` or stdout; unsaid, a terminal gets a table, a pipe JSON lines."""
     if path is not None:
         with path.open("w", encoding="utf-8", newline="") as target:
-            yield CsvListing(target) if output == "csv" else JsonListing(target)
+            yield CsvListing(target) if output == "csv" else JsonListing(target, as_it_is=True)
         return
     chosen = output or ("table" if out.is_terminal else "json")
     if chosen == "table":
         yield TableListing()
         return
     sys.stdout.reconfigure(encoding="utf-8", newline="")  # type: ignore[union-attr]
-    yield CsvListing(sys.stdout) if chosen == "csv" else JsonListing(sys.stdout)
+    yield CsvListing(sys.stdout) if chosen == "csv" else JsonListing(sys.stdout, as_it_is=False)
     sys.stdout.flush()
 
 
@@ -137,10 +139,6 @@ def where(event: Event) -> str:
 
 def _line(time: str, severity: str, kind: str, actor: str, place: str, action: str) -> str:
     return f"{time:19}  {severity:8}  {kind:16}  {actor:14}  {place:20}  {action}"
-
-
-def _plain(text: str) -> str:
-    return shown(text).replace("\\[", "[")
 
 
 def _cells(event: Event) -> Iterable[str]:
@@ -160,5 +158,6 @@ def _cells(event: Event) -> Iterable[str]:
 
 
 def harmless(cell: str) -> str:
-    """Return `cell` so that no spreadsheet runs it."""
-    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+    """Return `cell` so that no spreadsheet runs it and no terminal obeys it, on one line."""
+    text = plain(cell)
+    return f"'{text}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else text

@@ -6,10 +6,9 @@ import sys
 from collections.abc import Iterator
 from typing import Annotated
 
-import msgspec
 import typer
 
-from forwarder.cli.terminal import show, shown, table
+from forwarder.cli.terminal import say_json, show, shown, table
 
 
 def metrics(
@@ -28,7 +27,7 @@ def metrics(
     from forwarder.telemetry import METRICS
 
     if json:
-        sys.stdout.buffer.write(msgspec.json.encode(METRICS) + b"\n")
+        say_json(METRICS)
     elif markdown:
         sys.stdout.write("\n".join(_page()))
     else:

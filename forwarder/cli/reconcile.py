@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Final
 
 import anyio
-import msgspec
 import typer
 
 from forwarder.cli import completion
@@ -21,6 +20,7 @@ from forwarder.cli.terminal import (
     loaded,
     out,
     parse_time,
+    say_json,
     show,
     shown,
     table,
@@ -89,7 +89,7 @@ def reconcile(
             chosen,
         )
     if json:
-        sys.stdout.buffer.write(msgspec.json.encode(found) + b"\n")
+        say_json(found)
     else:
         _show(found)
     codes = [exit_code(error) for error in reconciler.failures]

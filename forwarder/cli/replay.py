@@ -6,12 +6,11 @@ import sys
 from typing import TYPE_CHECKING, Annotated, Final
 
 import anyio
-import msgspec
 import typer
 
 from forwarder.cli import completion
 from forwarder.cli.events import Kinds, Since, Until, event_filter
-from forwarder.cli.terminal import INCOMPLETE, ConfigOption, err, loaded, out, shown
+from forwarder.cli.terminal import INCOMPLETE, ConfigOption, err, loaded, out, say_json, shown
 
 if TYPE_CHECKING:
     from forwarder.config import Config
@@ -67,7 +66,7 @@ def replay(
     if json:
         told = {name: getattr(plan, name) for name in ("sink", "events", "oldest_at", "newest_at")}
         told["asked"] = bool(plan.events) and not dry_run
-        sys.stdout.buffer.write(msgspec.json.encode(told) + b"\n")
+        say_json(told)
     else:
         _show(plan, dry_run=dry_run)
     if not plan.events:

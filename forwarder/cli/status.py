@@ -23,6 +23,7 @@ from forwarder.cli.terminal import (
     err,
     loaded,
     out,
+    say_json,
     seconds,
     show,
     shown,
@@ -113,7 +114,7 @@ async def _watch(config: Config, *, pause: float, json: bool) -> None:
 def _print(found: Status, *, json: bool) -> None:
     """Write it once: what is in trouble goes to stderr."""
     if json:
-        sys.stdout.buffer.write(msgspec.json.encode(found) + b"\n")
+        say_json(found)
         sys.stdout.buffer.flush()
         return
     for block in _blocks(found):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,8 @@ USAGE: Final = 2
 STORE: Final = 74  # EX_IOERR of sysexits.h
 ACCESS: Final = 77  # EX_NOPERM
 CONFIG: Final = 78  # EX_CONFIG
+_OBEYED: Final = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""C1 controls, line ends and what turns the direction of writing (Unicode TR 36, 3.9)."""
 _PIPE: Final = None if sys.stdout.isatty() else 10_000
 """Columns of what has no width: rows are not folded there, for `grep` and `awk`."""
 
@@ -137,14 +140,33 @@ def exit_code(error: Exception) -> int:
     return next((code for kind, code in codes.items() if isinstance(error, kind)), INCOMPLETE)
 
 
-def shown(text: str) -> str:
-    """Return `text` so that it is only text on a terminal: no control characters, no markup.
+def plain(text: str) -> str:
+    """Return `text` on one line and without a character that does something to a terminal.
 
     Event text is written by strangers: an escape sequence in a commit message must not move the
     cursor of whoever reads the log.
     """
-    plain = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-    return plain.replace("[", "\\[")
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def shown(text: str) -> str:
+    """Return `text` so that it is only text for `out` and `err`: plain, and without markup."""
+    return plain(text).replace("[", "\\[")
+
+
+def harmless_json(text: str) -> str:
+    """Return the same JSON with escapes for what JSON allows in text and terminals obey."""
+    return _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def say_json(value: object) -> None:
+    """Print one JSON value on a line of stdout."""
+    import msgspec
+
+    said = harmless_json(msgspec.json.encode(value).decode(errors="replace"))
+    sys.stdout.buffer.write(said.encode() + b"\n")
 
 
 def seconds(text: str, option: str) -> float:

@@ -9,11 +9,10 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
-import msgspec
 import typer
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from forwarder.cli.terminal import INCOMPLETE, OK, err, out, shown
+from forwarder.cli.terminal import INCOMPLETE, OK, err, out, say_json, shown
 
 if TYPE_CHECKING:
     from forwarder.chain import Check
@@ -69,7 +68,7 @@ def verify(
             for name, x in check.sources.items()
         }
         told = {"whole": not problems, "problems": problems, "sources": sources}
-        sys.stdout.buffer.write(msgspec.json.encode(told) + b"\n")
+        say_json(told)
     else:
         _summarize(check, len(problems))
     sys.exit(INCOMPLETE if problems else OK)
