@@ -26,14 +26,16 @@ async def listen(server: Server, bells: Mapping[str, Bell]) -> None:
 
 
 async def _listen_once(server: Server, bells: Mapping[str, Bell]) -> None:
-    with anyio.CancelScope(shield=True):  # the driver leaves a half-open one to the collector
+    # The driver leaves a half-open connection to the collector, and warns of a wait of its own that
+    # is cancelled: so neither is.
+    with anyio.CancelScope(shield=True):
         connection = await psycopg.AsyncConnection.connect(**server.settings(), autocommit=True)
     try:
-        await connection.execute(f"listen {CHANNEL}")
+        with anyio.CancelScope(shield=True):
+            await connection.execute(f"listen {CHANNEL}")
         for bell in bells.values():  # something may have been missed
             bell.ring()
         while True:
-            # The driver's own waiting cannot be cancelled without a warning in the log.
             await anyio.wait_readable(connection.fileno())
             connection.pgconn.consume_input()
             while notice := connection.pgconn.notifies():
