@@ -173,8 +173,10 @@ class Replicas:
         await self.until_delivered_after(time.monotonic(), known)
         self.running.pop(pid).kill()
         self.crashes += 1
-        killed, known = time.monotonic(), self.delivered()
+        killed = time.monotonic()
         self.start()
+        await self.until_held("sinks.splunk")
+        known = self.delivered()  # the last batch of the dead one may have come after the kill
         return await self.until_delivered_after(killed, known)
 
     def lacking(self) -> list[str]:

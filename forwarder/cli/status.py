@@ -130,6 +130,8 @@ def _is_well(found: Status) -> bool:
 
 def _blocks(found: Status) -> Iterator[RenderableType]:
     word = "[green]running[/]" if found.running else "[red]not running[/]"
+    if count := len(found.replicas):
+        word += f" on {count} replica{'' if count == 1 else 's'}"
     limit = "" if (most := found.store_limit_bytes) is None else f" of {most / 1e6:,.0f}"
     size = f"{found.store_bytes / 1e6:,.1f}{limit} MB"
     at = f"{found.at:%Y-%m-%d %H:%M:%S}Z"

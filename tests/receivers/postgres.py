@@ -30,11 +30,11 @@ class Postgres:
         """Return where a database is."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
 
-    def database(self, *, template: str = "template1", encoding: str = "UTF8") -> str:
-        """Make a database like `template`; return its URL."""
+    def database(self, *, encoding: str = "UTF8") -> str:
+        """Make a database; return its URL."""
         name = f"d{next(self._numbers)}"
         extra = "" if encoding == "UTF8" else f" encoding '{encoding}' template template0"
-        self.execute(f"create database {name} {extra or f'template {template}'}")
+        self.execute(f"create database {name} {extra}")
         return self.url(name)
 
     def execute(self, statement: str, database: str = "postgres") -> list[tuple[object, ...]]:
