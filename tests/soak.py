@@ -167,6 +167,9 @@ class Scene:
 
     async def finish(self) -> Report:
         """Let the command deliver all that is owed, and count."""
+        config = self.forwarder.path
+        larger = config.read_text().replace(f"events = {BATCH} ", "events = 1000 ")
+        config.write_text(larger)  # no crash is to come that could double so many
         done = await self.forwarder.run("run", "--once", fail_after=300)
         truth = Counter(map(_text, self.simulator.truth(categories=[CATEGORY])))
         held = await anyio.to_thread.run_sync(self._held)
