@@ -25,11 +25,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Final
 
 import psutil
 
 from tests.bench import encoders
+from tests.bench.pages import PER_SECOND
 from tests.receivers.rsyslog import rsyslogd
 
 COMMAND = [sys.executable, "-m", "forwarder"]
@@ -153,11 +154,25 @@ def to_syslog(folder: Path, pages: str, count: int) -> CatchUp:
     return found
 
 
+def to_all(folder: Path, pages: str, count: int) -> CatchUp:
+    with rsyslogd(folder) as receiver, process("tests.bench.collector") as (collector,):
+        siem = f'[sinks.siem]\ntype = "syslog"\naddress = "{receiver.address}"\n'
+        sinks = archive(folder) + hec(collector) + siem
+        found = run_once(configuration(folder, pages, sinks), count)
+        expect(ask(f"http://127.0.0.1:{collector}/count")["distinct"], count)
+        expect(receiver.count(), count)
+    with (folder / "audit.jsonl").open("rb") as file:
+        expect(sum(1 for _ in file), count)
+    return found
+
+
 CATCH_UPS: dict[str, Callable[[Path, str, int], CatchUp]] = {
     "hec": to_hec,
     "file": to_file,
     "syslog": to_syslog,
 }
+OUTAGE: Final = 3600 * PER_SECOND
+"""Events of an hour in which nothing could be read."""
 
 
 def expect(found: object, wanted: int) -> None:
@@ -314,7 +329,10 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=200_000)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument(
-        "--only", choices=[*CATCH_UPS, "encoders", "idle", "latency", "server"], action="append"
+        "--only",
+        choices=[*CATCH_UPS, "encoders", "idle", "latency", "outage", "server"],
+        action="append",
+        help="outage (an hour of 100 events/s, to every sink at once) and server: only when asked",
     )
     asked = parser.parse_args()
     subprocess.run([*COMMAND, "simulate", "--help"], check=True, stdout=subprocess.DEVNULL)
@@ -337,6 +355,12 @@ def main() -> None:
         quarter = asked.events // 4
         with process("tests.bench.pages", str(quarter)) as (pages, _):
             found["file_quarter"] = catch_up("file", pages, quarter, 1)
+    if "outage" in wanted:
+        with (
+            process("tests.bench.pages", str(OUTAGE)) as (pages, _),
+            tempfile.TemporaryDirectory(prefix="forwarder-bench-") as folder,
+        ):
+            found["outage"] = asdict(to_all(Path(folder), pages, OUTAGE))
     if "encoders" in wanted:
         found["encoders"] = encoders.measured(50_000, asked.runs)
     if "idle" in wanted:
