@@ -32,6 +32,9 @@ class Cell:
     virtual: bool = True
     """Whether it can be played in virtual time, on trio; threads that block on sockets cannot."""
 
+    races: bool = False
+    """Whether two processes' clocks decide how often is tried and how much comes again."""
+
     @property
     def key(self) -> tuple[str, str, str]:
         return self.family, self.fault, self.place

@@ -10,6 +10,7 @@ from tests.matrix.cell import Cell
 from tests.matrix.run import PAGE, families, play, read
 
 SAID = read(PAGE.read_text())
+CHANCE = re.compile(r"sink retried( \d+ times)?|went on at once|,? ?(\d+|perhaps some) doubled")
 CELLS = list(chain.from_iterable(family.cells for family in families()))
 
 
@@ -17,11 +18,17 @@ def sentence(cell: Cell) -> str:
     return re.sub(r"[^a-z0-9.]+", "_", cell.sentence.lower()).strip("_")
 
 
+def certain(cell: Cell, did: str) -> str:
+    """Return what was done but for what is chance in a race of two ends."""
+    return CHANCE.sub("", did) if cell.races else did
+
+
 @pytest.mark.parametrize("cell", CELLS, ids=sentence)
 def test_nothing_is_lost_where(cell: Cell) -> None:
     outcome = play(cell)
     assert outcome.problems == ()
-    assert SAID.get(cell.key) == outcome.did, "run python -m tests.matrix"
+    said = SAID.get(cell.key, "nothing")
+    assert certain(cell, said) == certain(cell, outcome.did), "run python -m tests.matrix"
 
 
 def test_the_page_names_every_cell_and_no_other() -> None:
