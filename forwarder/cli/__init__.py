@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from forwarder import __version__
-from forwarder.cli import config, dead_letters, formats
+from forwarder.cli import config, dead_letters, formats, provision
 from forwarder.cli.check import check
 from forwarder.cli.demo import demo
 from forwarder.cli.events import events
@@ -42,6 +42,7 @@ for verb in VERBS:
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(config.app, name="config")
 app.add_typer(formats.app, name="formats")
+app.add_typer(provision.app, name="provision")
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001  typer's signature
