@@ -41,7 +41,7 @@ class Daemon:
     def __init__(
         self, config: Config, outbox: Outbox, janitor: Janitor, pressure: Pressure, parts: Parts
     ) -> None:
-        self._config = config
+        self._config = self._opened = config
         self.outbox = outbox
         self._janitor = janitor
         self._pressure = pressure
@@ -181,8 +181,8 @@ class Daemon:
         if problems := [line for part in changed for line in await part.problems()]:
             raise ConfigError(problems)
 
-    async def apply(self, config: Config) -> None:
-        """Run as `config` says from now on, but for what takes a restart.
+    async def apply(self, config: Config) -> list[str]:
+        """Run as `config` says from now on, but for what takes a restart; return that.
 
         Only the parts whose settings have changed are closed, each after the step that it is in,
         and opened again; a removed one leaves its position or checkpoint in the outbox.
@@ -192,13 +192,13 @@ class Daemon:
         """
         async with self._swapping:
             await self._apply(config)
+        waits = _fixed(self._opened, config)
+        for setting in waits:
+            log.warning("restart.needed", setting=setting)
+        return waits
 
     async def _apply(self, config: Config) -> None:
         changed, removed = self._changes(config)
-        if config.store.url != self._config.store.url:
-            log.warning("restart.needed", setting="store.url")
-        if config.telemetry != self._config.telemetry:
-            log.warning("restart.needed", setting="telemetry")
         # Until all is swapped an event is kept for the sinks of before and of now.
         self._obey(config, sinks={*self._config.sinks, *config.sinks})
         await self._swap(config, changed, removed)
@@ -262,6 +262,14 @@ class Daemon:
         except TransientError as error:
             stored = unstored_status(self._config, self._seen, str(error))
         return with_loops(stored, self._parts.loops, self._history)
+
+
+def _fixed(opened: Config, config: Config) -> list[str]:
+    """Return the settings that `config` has otherwise, and that hold from start to end."""
+    settings = ("url", "password", "lease")
+    store = [s for s in settings if getattr(config.store, s) != getattr(opened.store, s)]
+    telemetry = ["telemetry"] if config.telemetry != opened.telemetry else []
+    return [*(f"store.{setting}" for setting in store), *telemetry]
 
 
 def _because(error: str) -> str:

@@ -30,8 +30,8 @@ class Daemon(Protocol):
         """Raise ConfigError where `apply` would fail."""
         ...
 
-    async def apply(self, config: Config) -> None:
-        """Run as `config` says from now on."""
+    async def apply(self, config: Config) -> list[str]:
+        """Run as `config` says from now on; return the settings that take a restart."""
         ...
 
 
@@ -77,8 +77,8 @@ class Reload:
         if config.log != self._log:
             config.log.apply()
             self._log = config.log
-        await self._daemon.apply(config)
-        self._systemd.ready()
+        waits = await self._daemon.apply(config)
+        self._systemd.ready(f"takes a restart: {', '.join(waits)}" if waits else "")
 
     def _refuse(self, problems: Collection[str]) -> None:
         for problem in problems:

@@ -1,7 +1,6 @@
 """Who is let in: names of this server, credentials, and where a request that changes comes from."""
 
 import base64
-import binascii
 import hmac
 from ipaddress import ip_address
 from typing import Final
@@ -63,7 +62,7 @@ class Guard:
 
 def refusal(request: Request, config: ServerConfig) -> Response | None:
     """Return why a request is not let in, or None where it is."""
-    path = request.url.path
+    path = request.scope["path"]  # not of `request.url`: the Host header is a part of that
     if path in PROBES:
         return None
     if not _is_ours(request, config):
@@ -108,7 +107,8 @@ def _refused(
 ) -> Response:
     if status != 401 or "authorization" in request.headers:
         client = request.client.host if request.client else ""
-        log.warning("request.refused", status=status, path=request.url.path, client=client, why=why)
+        path = request.scope["path"]
+        log.warning("request.refused", status=status, path=path, client=client, why=why)
     return PlainTextResponse(f"{why}\n", status_code=status, headers=headers)
 
 
@@ -120,8 +120,7 @@ def _is_ours(request: Request, config: ServerConfig) -> bool:
     """
     if not (config.is_loopback or config.hosts):
         return True
-    asked = urlsplit(f"//{request.headers.get('host', '')}")
-    name = (asked.hostname or "").rstrip(".")
+    name = _host(f"//{request.headers.get('host', '')}")
     if name == "localhost" or name.endswith(".localhost"):
         return True
     if name in {host.lower() for host in config.hosts}:
@@ -145,7 +144,7 @@ def _is_known(authorization: str, config: ServerConfig) -> bool:
     if scheme.lower() == "basic":
         try:
             username, _, given = base64.b64decode(given, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # no base64, or no UTF-8
             return False
     elif scheme.lower() != "bearer":
         return False
@@ -176,4 +175,12 @@ def _is_from_here(request: Request) -> bool:
         return site == "same-origin"
     origin = request.headers.get("origin")
     host = request.headers.get("host", "").lower()
-    return origin is None or urlsplit(origin).netloc.lower() == host
+    return origin is None or origin.lower() in (f"http://{host}", f"https://{host}")
+
+
+def _host(url: str) -> str:
+    """Return the host that `url` names, or nothing where it is no URL."""
+    try:
+        return (urlsplit(url).hostname or "").rstrip(".")
+    except ValueError:
+        return ""

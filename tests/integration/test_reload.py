@@ -1,5 +1,7 @@
 """SIGHUP inside one process: what is swapped, what is left alone, what is refused."""
 
+import os
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ from forwarder.systemd import Systemd
 from tests.acceptance.command import archived
 from tests.acceptance.test_daemon import free_port
 from tests.receivers.hec import Hec, served
+from tests.unit.test_systemd import everything, listening
 
 SOURCE = """
 [sources.bitbucket]
@@ -45,6 +48,13 @@ token = "{token}"
 index = "{index}"
 """
 PARTS = ("bitbucket", "one", "two")
+OTHERWISE = """
+password = "new"
+lease = "20s"
+[telemetry.otlp]
+endpoint = "http://127.0.0.1:4318"
+"""
+FIXED = ["store.url", "store.password", "store.lease", "telemetry"]
 STORE = """
 [store]
 url = "sqlite:///{folder}/forwarder.db"
@@ -62,6 +72,7 @@ class World:
     bitbucket: str
     daemon: Daemon
     reload: Callable[[], Awaitable[None]]
+    heard: socket.socket
 
     async def says(self, *tables: str, source: str = SOURCE, listen: str = "") -> None:
         """Write the configuration, and have it read as SIGHUP has."""
@@ -108,19 +119,20 @@ def _write(
 @asynccontextmanager
 async def forwarding(folder: Path, *tables: str, listen: str = "") -> AsyncIterator[World]:
     simulator = Simulator(SimulatorOptions(history=40))
-    async with serve(simulator) as bitbucket:
-        path = _write(folder, simulator, bitbucket, tables, listen=listen)
-        read = partial(load, path, {}, default_secrets=folder / "none")
-        config = read()
-        async with assemble(config) as daemon, anyio.create_task_group() as group:
-            serving = Serving(daemon, group)
-            serving.apply(config.server)
-            systemd = Systemd({}, pid=1)
-            reload = Reload(daemon, serving, systemd, config.log, read)
-            stop = Stop()
-            group.start_soon(daemon.forward, stop)
-            yield World(folder, simulator, bitbucket, daemon, reload.run)
-            group.cancel_scope.cancel()
+    name = f"reload-{os.getpid()}-{folder.name}"
+    with listening(f"\0{name}") as heard:
+        async with serve(simulator) as bitbucket:
+            path = _write(folder, simulator, bitbucket, tables, listen=listen)
+            read = partial(load, path, {}, default_secrets=folder / "none")
+            config = read()
+            async with assemble(config) as daemon, anyio.create_task_group() as group:
+                serving = Serving(daemon, group)
+                serving.apply(config.server)
+                systemd = Systemd({"NOTIFY_SOCKET": f"@{name}"}, pid=1)
+                reload = Reload(daemon, serving, systemd, config.log, read)
+                group.start_soon(daemon.forward, Stop())
+                yield World(folder, simulator, bitbucket, daemon, reload.run, heard)
+                group.cancel_scope.cancel()
 
 
 @asynccontextmanager
@@ -256,17 +268,28 @@ async def test_the_server_moves_and_an_address_that_is_taken_refuses_the_configu
             await client.get(f"http://{there}/livez")
 
 
-async def test_another_store_takes_a_restart_and_retention_does_not(tmp_path: Path) -> None:
+async def test_what_takes_a_restart_is_named_at_each_reload_until_it_is_taken_back(
+    tmp_path: Path,
+) -> None:
     async with two_files(tmp_path) as world:
         path = tmp_path / "config.toml"
-        path.write_text(path.read_text().replace("forwarder.db", "other.db"))
-        with capture_logs() as said:
-            await world.reload()
-        assert ("restart.needed", "store.url") in [
-            (line["event"], line.get("setting")) for line in said
-        ]
-        capacity = 'forwarder.db"\nretention = "40d"\ncapacity = "64MiB"'
-        path.write_text(path.read_text().replace('other.db"', capacity))
+        before = path.read_text()
+        otherwise = before.replace('forwarder.db"', f'other.db"\n{OTHERWISE}')
+        for written, named in [(otherwise, FIXED), (otherwise, FIXED), (before, [])]:
+            path.write_text(written)
+            with capture_logs() as said:
+                await world.reload()
+            assert [x["setting"] for x in said if x["event"] == "restart.needed"] == named
+            status = everything(world.heard)[-1][-1]
+            assert status.endswith(f"; takes a restart: {', '.join(named)}") == bool(named)
+    assert not (tmp_path / "other.db").exists()
+
+
+async def test_the_room_for_the_store_changes_without_a_restart(tmp_path: Path) -> None:
+    async with two_files(tmp_path) as world:
+        path = tmp_path / "config.toml"
+        path.write_text(
+            path.read_text().replace('forwarder.db"', 'forwarder.db"\ncapacity = "64MiB"')
+        )
         await world.reload()
         assert (await world.daemon.status()).store_limit_bytes == 64 * 1024**2
-    assert not (tmp_path / "other.db").exists()

@@ -104,6 +104,32 @@ async def test_a_secret_file_that_changes_is_read_again_and_one_that_is_gone_let
     assert (await get(config, **bearer("second one"))).status_code == 503
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"host": "["}, 421),
+        ({"host": "[::1"}, 421),
+        ({"authorization": b"Basic \xe9"}, 401),
+        ({"authorization": b"Bearer \xe9"}, 401),
+        ({"origin": "http://["} | OURS | bearer("s3cret"), 403),
+    ],
+)
+async def test_a_header_that_cannot_be_read_is_refused_and_no_crash(
+    headers: dict[str, str], status: int
+) -> None:
+    async with asking(FakeDaemon(), TOKEN) as client:
+        answer = await client.post("/api/dead-letters/discard", json={"ids": [1]}, headers=headers)
+    assert answer.status_code == status
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1/static/x", "127.0.0.1/livez?", "127.0.0.1/livez#"])
+@pytest.mark.parametrize("listen", ["127.0.0.1:9187", "0.0.0.0:9187"])
+async def test_a_path_in_the_host_header_opens_nothing(listen: str, host: str) -> None:
+    config = ServerConfig(listen=listen, token="s3cret")
+    async with asking(FakeDaemon(), config) as client:
+        assert (await client.get("/api/status", headers={"host": host})).status_code == 401
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1:9187", "localhost:8080", "[::1]:9187", "10.1.2.3"])
 async def test_addresses_and_localhost_are_names_of_a_loopback_server(host: str) -> None:
     assert (await get(OPEN, host=host)).status_code == 200
