@@ -399,7 +399,10 @@ class Outbox(Protocol):
         ...
 
     async def discard_letters(self, ids: Sequence[int]) -> int:
-        """Forget dead letters for good; return how many there were."""
+        """Forget dead letters for good; return how many there were.
+
+        A record among them is no letter again while a source still reads it again.
+        """
         ...
 
     async def count_dead_letters(self) -> Mapping[tuple[str, str], int]:
@@ -410,7 +413,8 @@ class Outbox(Protocol):
         """Forget events that every one of `sinks` has settled and that are old; return how many.
 
         What one of them is to be sent again stays. Old means both stored and occurred before
-        `stored_before`. Dead letters stay. One call does bounded work, so that it keeps no writer
+        `stored_before`. Dead letters stay; which records were discarded is forgotten where none was
+        read again since then. One call does bounded work, so that it keeps no writer
         waiting: 0 means that nothing is left to do.
         """
         ...

@@ -96,6 +96,16 @@ DEAD_LETTERS = Table(
     UniqueConstraint("source", "sink", "known_as"),
 )
 
+# Records that were discarded, by their digest: they stay so when they are read again, which was
+# last at `seen_at`.
+DISCARDED = Table(
+    "discarded",
+    TABLES,
+    Column("source", Text, primary_key=True),
+    Column("known_as", Text, primary_key=True),
+    Column("seen_at", BigInteger, nullable=False),
+)
+
 # What a sink is sent again: events after `after` up to `until` that `wanted` (JSON) names.
 REPLAYS = Table(
     "replays",
@@ -262,6 +272,11 @@ STEPS: Final[Steps] = (
         """create table replicas (
             replica text not null primary key, parts text not null, since_at {bigint} not null,
             expires_at {bigint} not null)""",
+    ),
+    (
+        """create table discarded (
+            source text not null, known_as text not null, seen_at {bigint} not null,
+            primary key (source, known_as))""",
     ),
 )
 """Step N leads from version N to N + 1. A step that was released never changes."""

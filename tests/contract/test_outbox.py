@@ -937,6 +937,26 @@ async def test_a_discarded_letter_is_gone_and_its_id_never_comes_again(outbox: O
     assert await outbox.count_dead_letters() == {("splunk", "refused"): 1, ("", "unreadable"): 1}
 
 
+async def test_a_discarded_record_stays_so_while_it_is_read_again(
+    outbox: Outbox, clock: Clock
+) -> None:
+    async def read_again(*sources: str) -> list[str]:
+        for source in sources:
+            await outbox.append(source, [], MARK, unreadable=[Unreadable(b"x", "?")])
+        return [letter.source for letter in await letters(outbox)]
+
+    await read_again("bitbucket", "other")
+    for discarded in ("bitbucket", "bitbucket"):
+        (letter,) = [x.id for x in await letters(outbox) if x.source == discarded]
+        assert await outbox.discard_letters([letter]) == 1
+        for _ in range(3):
+            assert await read_again("bitbucket", "other") == ["other"]
+            clock.at += timedelta(days=1)
+            await outbox.prune(stored_before=clock.at - timedelta(days=1, hours=1), sinks=[])
+        await outbox.prune(stored_before=clock.at, sinks=[])  # no source reads it any more
+        assert set(await read_again("bitbucket")) == {"bitbucket", "other"}
+
+
 async def test_a_record_that_can_be_read_now_becomes_an_event_for_every_sink(
     outbox: Outbox,
 ) -> None:

@@ -92,6 +92,7 @@ class MemoryOutbox:
         self._chains: dict[str, Link] = {}
         self._positions: dict[str, _Position] = {}
         self._dead: dict[tuple[str, str, str], DeadLetter] = {}
+        self._discarded: dict[tuple[str, str], datetime] = {}
         self._notes: dict[str, Note] = {}
         self._samples: dict[tuple[datetime, str], Sample] = {}
         self._pages: list[StoredPage] = []
@@ -132,6 +133,9 @@ class MemoryOutbox:
             self._events[self._last] = _Stored(stored, body, self._now())
         for record in unreadable:
             digest = hashlib.sha256(record.original).hexdigest()
+            if (source, digest) in self._discarded:
+                self._discarded[source, digest] = self._now()
+                continue
             self._bury(
                 source, "", "", digest, "unreadable", record.detail, 1, bytes(record.original)
             )
@@ -509,7 +513,7 @@ class MemoryOutbox:
         if known is None or known.checkpoint is None:
             raise ValueError(f"nothing was ever stored for the source {event.source}")
         new = len(await self.append(event.source, [event], None))
-        await self.discard_letters([letter])
+        self._dead = {key: known for key, known in self._dead.items() if known.id != letter}
         return new
 
     async def discard_letters(self, ids: Sequence[int]) -> int:
@@ -517,7 +521,8 @@ class MemoryOutbox:
         found = [key for key, letter in self._dead.items() if letter.id in ids]
         for key in found:
             self._keep_letter(self._dead[key], "discarded", 0)
-            del self._dead[key]
+            if not self._dead.pop(key).sink:
+                self._discarded[key[0], key[2]] = self._now()
         return len(found)
 
     def _count_dead_letters(self) -> Mapping[tuple[str, str], int]:
@@ -545,6 +550,9 @@ class MemoryOutbox:
         ]
         for place in old:
             del self._places[self._events.pop(place).event.event_id]
+        if not old:
+            known_ = self._discarded.items()
+            self._discarded = {key: at for key, at in known_ if at >= stored_before}
         return len(old)
 
     async def note(self, part: str, *, state: str, error: str = "", remedy: str = "") -> None:

@@ -1,6 +1,5 @@
 """Events and their checkpoint go in."""
 
-import hashlib
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import cache
@@ -14,7 +13,7 @@ from forwarder.model import Checkpoint, Event, Link, Stored, Unreadable
 from forwarder.store.schema import CHAINS, CHECKPOINTS, EVENTS, PLACES
 from forwarder.store.times import milliseconds
 from forwarder.store.transactions import put, trails
-from forwarder.store.transactions.dead_letters import bury, discard
+from forwarder.store.transactions.dead_letters import bury_record, discard
 
 _ROWS_AT_ONCE: Final = 500  # in one insert
 _FEW: Final = 50
@@ -70,9 +69,7 @@ def append(
         page = {"first": last + 1, "last": last + len(new), "records": len(events)}
         trails.keep_page(connection, source, page, window, now)
     for record in unreadable:
-        body = bytes(record.original)
-        digest = hashlib.sha256(body).hexdigest()
-        bury(connection, (source, "", digest), "", ("unreadable", record.detail, 1), body, now)
+        bury_record(connection, source, record, now)
     behind = _behind(mark, new.values())
     _store_checkpoint(connection, source, checkpoint, len(new), behind, now)
     return stored

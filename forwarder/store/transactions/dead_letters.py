@@ -1,5 +1,6 @@
 """What was given up on is kept whole, and sent again when somebody asks for it."""
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
@@ -11,15 +12,17 @@ from sqlalchemy import (
     Row,
     bindparam,
     delete,
+    exists,
     func,
     insert,
+    literal,
     select,
     update,
 )
 
 from forwarder.errors import Reason
-from forwarder.model import Batch, DeadLetter, Rejection, Stored
-from forwarder.store.schema import DEAD_LETTERS
+from forwarder.model import Batch, DeadLetter, Rejection, Stored, Unreadable
+from forwarder.store.schema import DEAD_LETTERS, DISCARDED
 from forwarder.store.times import milliseconds, moment
 from forwarder.store.transactions import trails
 from forwarder.store.transactions.events import stored
@@ -73,6 +76,19 @@ def bury(
             body=body,
         )
     )
+
+
+def bury_record(connection: Connection, source: str, record: Unreadable, now: int) -> None:
+    """Keep a record that cannot be read, unless it was discarded before."""
+    body = bytes(record.original)
+    digest = hashlib.sha256(body).hexdigest()
+    discarded = connection.execute(
+        update(DISCARDED)
+        .where(DISCARDED.c.source == source, DISCARDED.c.known_as == digest)
+        .values(seen_at=now)
+    )
+    if not discarded.rowcount:
+        bury(connection, (source, "", digest), "", ("unreadable", record.detail, 1), body, now)
 
 
 def conditions(
@@ -177,7 +193,17 @@ def give_up(connection: Connection, ids: Sequence[int], now: int) -> int:
     """Forget letters that are not to be delivered any more; return how many there were."""
     for part in _parts(ids):
         trails.keep_letters(connection, part, attempts=None, now=now)
+        _remember_records(connection, part, now)
     return discard(connection, ids)
+
+
+def _remember_records(connection: Connection, ids: Sequence[int], now: int) -> None:
+    source, known_as = DEAD_LETTERS.c.source, DEAD_LETTERS.c.known_as
+    is_known = exists().where(DISCARDED.c.source == source, DISCARDED.c.known_as == known_as)
+    records = select(source, known_as, literal(now)).where(
+        DEAD_LETTERS.c.id.in_(ids), DEAD_LETTERS.c.sink == "", ~is_known
+    )
+    connection.execute(insert(DISCARDED).from_select(["source", "known_as", "seen_at"], records))
 
 
 def _each_part(connection: Connection, ids: Sequence[int], statement: Any) -> int:  # noqa: ANN401  a function to a statement

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, or_, 
 
 from forwarder.errors import StoreError
 from forwarder.model import Event, EventFilter, Stored
-from forwarder.store.schema import EVENTS, PLACES
+from forwarder.store.schema import DISCARDED, EVENTS, PLACES
 from forwarder.store.times import milliseconds
 from forwarder.store.transactions import trails
 
@@ -174,6 +174,7 @@ def prune(
         old += stored_at < before and occurred_at < before
         seen = place
     if seen == after:
+        connection.execute(delete(DISCARDED).where(DISCARDED.c.seen_at < before))
         return 0, None
     if old:
         connection.execute(
