@@ -18,6 +18,7 @@ Start at ``app/``: it starts the loops. ``pipeline/poller.py`` fills the outbox,
     server/       /livez /readyz /metrics /api/status and the status page
     simulator/    a Bitbucket that plays its part
     provision/    what alerts people, made at Splunk and CloudWatch: a plan, then what differs
+    detections/   what somebody should be told of, as searches for SIEMs
     health.py     is the daemon well? asked from beside it
     explanation.py the way of one event, to each sink; reconciliation.py: what is missing where
     http.py       client factory; one map from an HTTP outcome to our errors

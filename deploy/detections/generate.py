@@ -1,0 +1,161 @@
+"""Makes forwarder/detections/detections.json from the Sigma rules beside this file.
+
+    python -m deploy.detections.generate
+
+Needs pySigma and its Splunk backend (tests/requirements.txt); users need neither.
+"""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import yaml
+from sigma.backends.splunk import SplunkBackend
+from sigma.collection import SigmaCollection
+from sigma.correlations import SigmaCorrelationRule, SigmaCorrelationType
+from sigma.processing.pipeline import ProcessingPipeline
+from sigma.rule import SigmaRule
+
+from deploy.detections.cloudwatch import insights, kinds_of, metric_filter
+from forwarder.detections import Detection
+
+HERE: Final = Path(__file__).parent
+DATA: Final = HERE.parent.parent / "forwarder" / "detections" / "detections.json"
+NATIVE: Final = HERE / "native"
+ONE_EVENT: Final = 300.0
+"""Seconds that a search for single events looks back."""
+
+
+def paths() -> list[Path]:
+    """Return the rules, those that others refer to first."""
+    rules = sorted(HERE.glob("*.yml"))
+    ordered = sorted(rules, key=lambda path: "\ncorrelation:" in path.read_text("utf-8"))
+    return [*sorted((HERE / "steps").glob("*.yml")), *ordered]
+
+
+def rules() -> SigmaCollection:
+    """Return every rule, steps too, referred to and not yet converted."""
+    return SigmaCollection.load_ruleset(paths())
+
+
+def pipeline(name: str) -> ProcessingPipeline:
+    """Return ``pipelines/<name>.yml``."""
+    text = (HERE / "pipelines" / f"{name}.yml").read_text("utf-8")
+    return ProcessingPipeline.from_yaml(text)
+
+
+def made() -> tuple[Detection, ...]:
+    """Return all detections, by name."""
+    loaded = rules()
+    found = [_made(rule) for rule in loaded.rules if _is_detection(rule)]
+    found += _natives()
+    return tuple(sorted(found, key=lambda each: each.name))
+
+
+def data() -> bytes:
+    """Return what detections.json should be."""
+    encoded = msgspec.json.encode([_without_defaults(each) for each in made()])
+    return msgspec.json.format(encoded, indent=1) + b"\n"
+
+
+def _without_defaults(detection: Detection) -> dict[str, Any]:
+    fields = msgspec.structs.fields(detection)
+    said = ((field, getattr(detection, field.name)) for field in fields)
+    return {field.name: value for field, value in said if value != field.default}
+
+
+def _is_detection(rule: SigmaRule | SigmaCorrelationRule) -> bool:
+    return rule.source is None or rule.source.path.parent.name != "steps"
+
+
+def _made(rule: SigmaRule | SigmaCorrelationRule) -> Detection:
+    steps = [each.rule for each in rule.rules] if isinstance(rule, SigmaCorrelationRule) else [rule]
+    return Detection(
+        name=str(rule.name),
+        id=str(rule.id),
+        title=rule.title,
+        description=str(rule.description),
+        level=str(rule.level),  # type: ignore[arg-type]
+        tags=tuple(str(tag) for tag in rule.tags),
+        references=tuple(rule.references),
+        false_positives=tuple(rule.falsepositives),
+        kinds=tuple(sorted({kind for step in steps for kind in kinds_of(step)})),
+        **_searches(rule, steps),
+    )
+
+
+def _searches(rule: SigmaRule | SigmaCorrelationRule, steps: list[SigmaRule]) -> dict[str, Any]:
+    found = [_splunk(step) for step in steps]
+    if isinstance(rule, SigmaRule):
+        return {
+            "window": ONE_EVENT,
+            "splunk": found[0],
+            "cloudwatch": metric_filter(rule),
+            "lists": tuple(_lists(found[0])),
+        }
+    window = {"window": float(rule.timespan.seconds), "group_by": tuple(rule.group_by or ())}
+    by = ", ".join(rule.group_by or ())
+    if rule.type is SigmaCorrelationType.EVENT_COUNT:
+        count = rule.condition.count
+        return window | {
+            "threshold": count,
+            "splunk": f"{found[0]}\n| stats dc(event_id) as events min(_time) as first"
+            f" max(_time) as last by {by}\n| where events>={count}",
+            "cloudwatch": metric_filter(steps[0]),
+            "logs_insights": f"filter {insights(steps[0])}\n| stats count_distinct(event_id)"
+            f" as events by {by}\n| filter events >= {count}",
+        }
+    return window | {
+        "splunk": _in_order(found, by),
+        "logs_insights": f"filter {' or '.join(f'({insights(step)})' for step in steps)}\n"
+        f"| sort {', '.join(f'{field} asc' for field in (*(rule.group_by or ()), '@timestamp'))}\n"
+        f"| display @timestamp, {by}, kind, action",
+    }
+
+
+def _splunk(rule: SigmaRule) -> str:
+    # A pipeline changes the rule itself, and what others refer to gives no query of its own.
+    alone = SigmaRule.from_dict(rule.to_dict())
+    (query,) = SplunkBackend(pipeline("splunk_json")).convert_rule(alone)
+    return str(query)
+
+
+def _in_order(searches: list[str], by: str) -> str:
+    """Return a search for events of each of `searches`, one after the other, of the same `by`.
+
+    The backend's own correlation cuts time into fixed pieces, so that what lies across two of them
+    is missed, and knows no order. This takes the earliest first step, the earliest second one that
+    is not before it, and so on: if any chain is complete, that one is.
+    """
+    any_of = " OR ".join(f"({search})" for search in searches)
+    lines = [f"({any_of})", "dedup event_id"]
+    escaped = [search.replace("\\", "\\\\").replace('"', '\\"') for search in searches]
+    cases = ", ".join(f'searchmatch("{each}"), {n}' for n, each in enumerate(escaped, 1))
+    lines += [f"eval step=case({cases})", "sort 0 _time"]
+    for n in range(1, len(searches) + 1):
+        after = f" AND _time>=at{n - 1}" if n > 1 else ""
+        earliest = f"min(eval(if(step={n}{after}, _time, null())))"
+        lines.append(f"streamstats {earliest} as at{n} by {by}")
+    last = len(searches)
+    lines.append(f"stats min(at1) as first min(at{last}) as last values(kind) as kinds by {by}")
+    lines.append("where isnotnull(last)")
+    return "\n| ".join(lines)
+
+
+def _lists(search: str) -> Iterator[str]:
+    """Yield the names of the lists that `search` leaves to its user."""
+    parts = search.split("%")
+    yield from dict.fromkeys(parts[1::2])
+
+
+def _natives() -> list[Detection]:
+    """Return what Sigma has no words for."""
+    found = [yaml.safe_load(path.read_text("utf-8")) for path in sorted(NATIVE.glob("*.yml"))]
+    return [msgspec.convert(each, Detection, strict=False) for each in found]
+
+
+if __name__ == "__main__":
+    DATA.write_bytes(data())
+    sys.stdout.write(f"{DATA} is current.\n")
