@@ -32,9 +32,9 @@ Custom rule toggled                 rule.custom_toggled     medium   configurati
 Per-repository settings toggled     config.repository_settings_toggled medium configuration change success        3004 3 Success    success config     modified     config
 soteri-security.yml changed         config.repository_changed medium configuration change success                 3004 3 Success    success config     modified     config
 Global settings changed             config.global_changed   medium   configuration change success                 3004 3 Success    success config     modified     config
-Access granted to global settings   access.granted          high     iam change,admin success                     3005 1 Success    success permission acl_modified AAA
-Access to global settings revoked   access.revoked          medium   iam change,admin success                     3005 2 Success    success permission acl_modified AAA
-Global settings access changed      access.changed          high     iam change,admin success                     3005 99 Success   success permission acl_modified AAA
+Access granted to global settings   access.granted          high     iam change,admin success                     3007 14 Success   success permission acl_modified AAA
+Access to global settings revoked   access.revoked          medium   iam change,admin success                     3007 15 Success   success permission acl_modified AAA
+Global settings access changed      access.changed          high     iam change,admin success                     3007 2 Success    success permission acl_modified AAA
 Finding marked as reviewed          finding.reviewed        medium   vulnerability info success                   2006 2 Suppressed success finding    modified     finding
 Finding unmarked as reviewed        finding.unreviewed      low      vulnerability info success                   2006 2 New        success finding    modified     finding
 Global false positive added         allowlist.added         high     configuration creation success               3004 1 Success    success allowlist  created      allowlist

@@ -1,6 +1,6 @@
-"""`ocsf`: the Open Cybersecurity Schema Framework 1.8, each kind in the class that is meant for it.
+"""`ocsf`: the Open Cybersecurity Schema Framework 1.9, each kind in the class that is meant for it.
 
-https://schema.ocsf.io/1.8.0. classes.py has the classes, objects.py the objects of the schema;
+https://schema.ocsf.io/1.9.0. classes.py has the classes, objects.py the objects of the schema;
 docs/formats.md argues the choice for each kind.
 """
 
@@ -15,7 +15,7 @@ from forwarder.formats.ocsf.classes import OTHER, Told, classify
 from forwarder.formats.ocsf.objects import actor_of, device_of, endpoint_of
 from forwarder.model import Event, Outgoing, Severity
 
-VERSION: Final = "1.8.0"
+VERSION: Final = "1.9.0"
 """Of the schema."""
 
 _CATEGORIES: Final = {

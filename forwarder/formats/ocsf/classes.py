@@ -100,24 +100,25 @@ def _entity(told: Told) -> Fields:
 
 
 def _access(told: Told) -> Fields:
-    fields: Fields = {"user": user_of(told.about.user), "privileges": _privileges(told.event)}
-    if resources := resources_of(told.event):
+    event = told.event
+    changed = [text for one in event.changes if (text := one.to or one.from_)]
+    fields: Fields = {"privileges": changed or [event.action or event.kind]}
+    if resources := resources_of(event):
         fields["resources"] = resources
     return fields
+
+
+def _user_access(told: Told) -> Fields:
+    return _account(told) | _access(told)
 
 
 def _group(told: Told) -> Fields:
     fields: Fields = {"group": user_of(told.about.group)}
     if told.about.user:
-        fields["user"] = user_of(told.about.user)
+        fields["users"] = [user_of(told.about.user)]
     if told.what.area == "permission":
-        fields["privileges"] = _privileges(told.event)
+        fields |= _access(told)
     return fields
-
-
-def _privileges(event: Event) -> list[str]:
-    changed = [text for one in event.changes if (text := one.to or one.from_)]
-    return changed or [event.action or event.kind]
 
 
 def _account(told: Told) -> Fields:
@@ -132,11 +133,12 @@ def _login(told: Told) -> Fields:
 def _app(told: Told) -> Fields:
     event = told.event
     name = next((one.name for one in event.objects if one.name), None)
-    return {"app": {"name": name or detail(event, "target") or event.action or event.kind}}
+    name = name or detail(event, "target") or event.action or event.kind
+    return {"application": {"name": name}}
 
 
 def _forwarder(_told: Told) -> Fields:
-    return {"app": {"name": "soteri-forwarder"}}
+    return {"application": {"name": "soteri-forwarder"}}
 
 
 def _log(told: Told) -> Fields:
@@ -197,15 +199,16 @@ _DATA_SECURITY: Final = Class(
     own=_finding,
 )
 _ACCOUNT: Final = Class(
-    uid=3001,
-    name="Account Change",
+    uid=3007,
+    name="User Management",
     activities={
         "created": Activity(1, "Create"),
         "added": Activity(1, "Create"),
-        "enabled": Activity(2, "Enable"),
+        "changed": Activity(2, "Update"),
+        "deleted": Activity(3, "Delete"),
+        "removed": Activity(3, "Delete"),
+        "enabled": Activity(4, "Enable"),
         "disabled": Activity(5, "Disable"),
-        "deleted": Activity(6, "Delete"),
-        "removed": Activity(6, "Delete"),
     },
     own=_account,
 )
@@ -239,16 +242,17 @@ _ENTITY: Final = Class(
     own=_entity,
 )
 _USER_ACCESS: Final = Class(
-    uid=3005,
-    name="User Access Management",
+    uid=3007,
+    name="User Management",
     activities={
-        "granted": Activity(1, "Assign Privileges"),
-        "added": Activity(1, "Assign Privileges"),
-        "revoked": Activity(2, "Revoke Privileges"),
-        "removed": Activity(2, "Revoke Privileges"),
-        "deleted": Activity(2, "Revoke Privileges"),
+        "granted": Activity(14, "Assign Privileges"),
+        "added": Activity(14, "Assign Privileges"),
+        "revoked": Activity(15, "Remove Privileges"),
+        "removed": Activity(15, "Remove Privileges"),
+        "deleted": Activity(15, "Remove Privileges"),
+        "changed": Activity(2, "Update"),
     },
-    own=_access,
+    own=_user_access,
 )
 _GROUP: Final = Class(
     uid=3006,
@@ -260,6 +264,7 @@ _GROUP: Final = Class(
         "removed": Activity(4, "Remove User"),
         "deleted": Activity(5, "Delete"),
         "created": Activity(6, "Create"),
+        "changed": Activity(9, "Update"),
     },
     own=_group,
 )
