@@ -4,12 +4,20 @@ import json
 
 import msgspec
 import pytest
-from msgspec.structs import replace
 from pydantic import ValidationError
 
 from forwarder.errors import AccessError, PermanentError, TransientError
 from forwarder.formats import FORMATS
-from forwarder.model import Attribute, Checkpoint, EventFilter, Page, Unreadable
+from forwarder.model import (
+    Actor,
+    AffectedObject,
+    Attribute,
+    Checkpoint,
+    Event,
+    EventFilter,
+    Page,
+    Unreadable,
+)
 from forwarder.normalizers import normalize
 from forwarder.options import RedactOptions, SinkOptions, SourceOptions
 from forwarder.pipeline.dispatcher import Dispatcher
@@ -22,21 +30,43 @@ from tests.fakes.secrets import SECRETS
 from tests.fakes.sink import FakeSink
 from tests.fakes.source import FakeSource
 
+
+def within(project: str, *repository: str) -> dict[str, object]:
+    """Return what an event about a project, or about one of its repositories, says of it."""
+    objects = [AffectedObject(type="PROJECT", name=project)]
+    objects += [AffectedObject(type="REPOSITORY", name=slug) for slug in repository]
+    return {"objects": tuple(objects), "attributes": ()}
+
+
+def target(path: str) -> dict[str, object]:
+    return {"objects": (), "attributes": (Attribute(name="target", value=path),)}
+
+
+SOTERI, ACCESS = "Soteri Security for Bitbucket", "Permissions"
+# Kind, severity, category, actor, and whatever it is about: by its objects, by its target, or by
+# neither.
 MIXED = [
-    replace(each, kind=kind, severity=severity)
-    for each, (kind, severity) in zip(
-        events(6),
+    event(
+        number,
+        kind=kind,
+        severity=severity,
+        category=category,
+        actor=actor and Actor(name=actor),
+        **about,
+    )
+    for number, (kind, severity, category, actor, about) in enumerate(
         [
-            ("scan.started", "info"),
-            ("hook.skipped", "high"),
-            ("scan.started", "info"),
-            ("hook.blocked", "medium"),
-            ("hook.skipped", "high"),
-            ("scan.files_skipped", "low"),
+            ("scan.started", "info", SOTERI, "alice", within("SEC", "payments")),
+            ("hook.skipped", "high", SOTERI, "bob", within("SEC", "web")),
+            ("scan.started", "info", SOTERI, None, within("OPS", "payments")),
+            ("hook.blocked", "medium", SOTERI, "alan", target("OPS/tools")),
+            ("access.granted", "high", ACCESS, "alice", {"objects": (), "attributes": ()}),
+            ("scan.files_skipped", "low", SOTERI, "bob", within("SEC")),
         ],
-        strict=True,
+        start=1,
     )
 ]
+ALL = [1, 2, 3, 4, 5, 6]
 
 
 async def stored(*given: object) -> MemoryOutbox:
@@ -50,52 +80,44 @@ def dispatcher(outbox: MemoryOutbox, sink: object, **written: object) -> Dispatc
     return Dispatcher("sink", sink, outbox, SinkOptions.model_validate(written))
 
 
-async def kinds_for(**written: object) -> list[str]:
-    outbox, sink = await stored(*MIXED), FakeSink()
-    await dispatcher(outbox, sink, **written).dispatch_once()
-    return [each.kind for each in sink.held]
-
-
-ALL = [each.kind for each in MIXED]
+def numbers(held: list[Event]) -> list[int]:
+    places = {each.event_id: place for place, each in enumerate(MIXED, 1)}
+    return [places[each.event_id] for each in held]
 
 
 @pytest.mark.parametrize(
     ("written", "left"),
     [
         ({}, ALL),
-        ({"include": {"kinds": ["HOOK.*"]}}, [kind for kind in ALL if kind.startswith("hook.")]),
-        ({"include": {"severity": "medium"}}, ["hook.skipped", "hook.blocked", "hook.skipped"]),
-        ({"exclude": {"severity": "low"}}, ["hook.skipped", "hook.blocked", "hook.skipped"]),
-        ({"exclude": {"kinds": ["scan.*"], "severity": "medium"}}, ["hook.skipped"] * 2),
-        ({"include": {"kinds": ["hook.*"], "severity": "high"}}, ["hook.skipped"] * 2),
-        ({"include": {"actors": ["ALICE"]}}, ALL),
-        ({"exclude": {"actors": ["al*"]}}, []),
-        ({"include": {"projects": ["sec"], "repositories": ["SEC/payments"]}}, ALL),
-        ({"exclude": {"repositories": ["payments"]}}, []),
-        ({"include": {"categories": ["Soteri*"]}}, ALL),
-        ({"include": {"categories": ["Repositories"]}}, []),
+        ({"include": {"kinds": ["hook.blocked"]}}, [4]),
+        ({"include": {"kinds": ["HOOK.*"]}}, [2, 4]),
+        ({"exclude": {"kinds": ["scan.*"]}}, [2, 4, 5]),
+        ({"include": {"severity": "medium"}}, [2, 4, 5]),
+        ({"exclude": {"severity": "low"}}, [2, 4, 5]),
+        ({"include": {"categories": ["permissions"]}}, [5]),
+        ({"exclude": {"categories": ["Soteri*"]}}, [5]),
+        ({"include": {"actors": ["ALICE"]}}, [1, 5]),
+        ({"exclude": {"actors": ["al*"]}}, [2, 3, 6]),
+        ({"include": {"projects": ["sec"]}}, [1, 2, 6]),
+        ({"exclude": {"projects": ["OPS"]}}, [1, 2, 5, 6]),
+        ({"include": {"repositories": ["Payments"]}}, [1, 3]),
+        ({"include": {"repositories": ["SEC/payments", "ops/tools"]}}, [1, 4]),
+        ({"exclude": {"repositories": ["payments"]}}, [2, 4, 5, 6]),
+        ({"exclude": {"repositories": ["OPS/payments", "SEC/tools"]}}, [1, 2, 4, 5, 6]),
+        ({"include": {"kinds": ["hook.*", "access.*"], "severity": "high"}}, [2, 5]),
+        ({"exclude": {"kinds": ["scan.*"], "severity": "medium"}}, [2, 5]),
+        ({"include": {"projects": ["SEC"]}, "exclude": {"repositories": ["web"]}}, [1, 6]),
+        ({"include": {"kinds": ["nothing.*"]}}, []),
+        ({"exclude": {"kinds": ["nothing.*"]}}, ALL),
     ],
 )
-async def test_a_sink_gets_what_it_wants(written, left):
-    assert await kinds_for(**written) == left
-
-
-@pytest.mark.parametrize(
-    "written",
-    [
-        {"include": {"kinds": ["hook.*"]}},
-        {"include": {"kinds": ["scan.*"]}},
-        {"include": {"kinds": ["nothing.*"]}},
-        {"exclude": {"kinds": ["nothing.*"]}},
-    ],
-)
-async def test_what_is_left_out_is_passed_and_counted(written):
+async def test_a_sink_gets_what_it_wants_and_what_is_left_out_is_counted(written, left):
     outbox, sink = await stored(*MIXED), FakeSink()
     await dispatcher(outbox, sink, **written).dispatch_once()
-    sent = len(sink.held)
+    assert numbers(sink.held) == left
     known = (await outbox.status()).sinks["sink"]
+    assert (known.settled, known.filtered) == (len(left), len(MIXED) - len(left))
     assert known.backlog.events == 0
-    assert (known.settled, known.filtered) == (sent, len(MIXED) - sent)
 
 
 async def test_what_one_sink_does_not_want_is_still_there_for_another():
@@ -103,7 +125,7 @@ async def test_what_one_sink_does_not_want_is_still_there_for_another():
     await outbox.register("other")
     await dispatcher(outbox, FakeSink(), include={"kinds": ["none.at_all"]}).dispatch_once()
     await Dispatcher("other", wants_all, outbox, SinkOptions()).dispatch_once()
-    assert [each.kind for each in wants_all.held] == ALL
+    assert numbers(wants_all.held) == ALL
 
 
 async def test_after_a_failure_nothing_that_is_wanted_was_passed():
@@ -114,7 +136,7 @@ async def test_after_a_failure_nothing_that_is_wanted_was_passed():
     assert (await outbox.backlog("sink")).events == len(MIXED)
     await loop.dispatch_once()
     known = (await outbox.status()).sinks["sink"]
-    assert (known.settled, known.filtered, known.backlog.events) == (3, 3, 0)
+    assert (known.settled, known.filtered, known.backlog.events) == (2, 4, 0)
 
 
 async def test_a_dead_letter_keeps_the_event_whole_though_the_sink_was_not_told():
