@@ -19,6 +19,8 @@ from sigma.types import SigmaString, SpecialChars
 
 _LISTS: Final = ("objects", "changes", "attributes")
 """Fields of our event that are arrays of objects."""
+_ALWAYS: Final = ("kind", "action")
+"""Fields that are never absent nor null."""
 
 
 def kinds_of(rule: SigmaRule) -> Iterator[str]:
@@ -53,16 +55,27 @@ def _leaves(node: Any) -> Iterator[ConditionFieldEqualsValueExpression]:  # noqa
 def _pattern(node: Any, *, negated: bool) -> str:  # noqa: ANN401
     if isinstance(node, ConditionNOT):
         return _pattern(node.args[0], negated=not negated)
+    if negated and (field := _only_field(node)) and field not in _ALWAYS:
+        # Whether a field that is not there differs from a text, AWS does not say.
+        selector = _selector(field)
+        return f"({selector} NOT EXISTS || {_compared(node, negated=True)})"
+    return _compared(node, negated=negated)
+
+
+def _compared(node: Any, *, negated: bool) -> str:  # noqa: ANN401
     if isinstance(node, ConditionAND | ConditionOR):
-        parts = [_pattern(child, negated=negated) for child in node.args]
+        inside = _compared if negated and _only_field(node) else _pattern
+        parts = [inside(child, negated=negated) for child in node.args]
         both = isinstance(node, ConditionAND) is not negated
         return f"({(' && ' if both else ' || ').join(parts)})"
-    selector = _selector(node.field)
-    value = f'"{_text(node.value)}"'
-    if not negated:
-        return f"{selector} = {value}"
-    # Whether a field that is not there differs from a text, AWS does not say.
-    return f"({selector} NOT EXISTS || {selector} != {value})"
+    operator = "!=" if negated else "="
+    return f'{_selector(node.field)} {operator} "{_text(node.value)}"'
+
+
+def _only_field(node: Any) -> str | None:  # noqa: ANN401
+    """Return the field that all of `node` looks at, if it is one."""
+    fields = {leaf.field for leaf in _leaves(node)}
+    return str(fields.pop()) if len(fields) == 1 else None
 
 
 def _selector(field: str) -> str:

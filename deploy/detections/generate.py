@@ -28,16 +28,16 @@ ONE_EVENT: Final = 300.0
 """Seconds that a search for single events looks back."""
 
 
-def paths() -> list[Path]:
-    """Return the rules, those that others refer to first."""
-    rules = sorted(HERE.glob("*.yml"))
-    ordered = sorted(rules, key=lambda path: "\ncorrelation:" in path.read_text("utf-8"))
-    return [*sorted((HERE / "steps").glob("*.yml")), *ordered]
+def names() -> list[str]:
+    """Return the names of the Sigma rules that are detections: not steps of others."""
+    return sorted(path.stem for path in HERE.glob("*.yml"))
 
 
-def rules() -> SigmaCollection:
-    """Return every rule, steps too, referred to and not yet converted."""
-    return SigmaCollection.load_ruleset(paths())
+def collection(name: str) -> SigmaCollection:
+    """Return a rule, last, behind the steps that it refers to; it alone gives a query."""
+    path = HERE / f"{name}.yml"
+    steps = yaml.safe_load(path.read_text("utf-8")).get("correlation", {}).get("rules", ())
+    return SigmaCollection.load_ruleset([*(HERE / "steps" / f"{s}.yml" for s in steps), path])
 
 
 def pipeline(name: str) -> ProcessingPipeline:
@@ -48,9 +48,7 @@ def pipeline(name: str) -> ProcessingPipeline:
 
 def made() -> tuple[Detection, ...]:
     """Return all detections, by name."""
-    loaded = rules()
-    found = [_made(rule) for rule in loaded.rules if _is_detection(rule)]
-    found += _natives()
+    found = [_made(collection(name).rules[-1]) for name in names()] + _natives()
     return tuple(sorted(found, key=lambda each: each.name))
 
 
@@ -66,12 +64,9 @@ def _without_defaults(detection: Detection) -> dict[str, Any]:
     return {field.name: value for field, value in said if value != field.default}
 
 
-def _is_detection(rule: SigmaRule | SigmaCorrelationRule) -> bool:
-    return rule.source is None or rule.source.path.parent.name != "steps"
-
-
 def _made(rule: SigmaRule | SigmaCorrelationRule) -> Detection:
-    steps = [each.rule for each in rule.rules] if isinstance(rule, SigmaCorrelationRule) else [rule]
+    is_one = isinstance(rule, SigmaRule)
+    steps = [_alone(rule)] if is_one else [_alone(each.rule) for each in rule.rules]
     return Detection(
         name=str(rule.name),
         id=str(rule.id),
@@ -92,7 +87,7 @@ def _searches(rule: SigmaRule | SigmaCorrelationRule, steps: list[SigmaRule]) ->
         return {
             "window": ONE_EVENT,
             "splunk": found[0],
-            "cloudwatch": metric_filter(rule),
+            "cloudwatch": metric_filter(steps[0]),
             "lists": tuple(_lists(found[0])),
         }
     window = {"window": float(rule.timespan.seconds), "group_by": tuple(rule.group_by or ())}
@@ -116,10 +111,15 @@ def _searches(rule: SigmaRule | SigmaCorrelationRule, steps: list[SigmaRule]) ->
 
 
 def _splunk(rule: SigmaRule) -> str:
-    # A pipeline changes the rule itself, and what others refer to gives no query of its own.
-    alone = SigmaRule.from_dict(rule.to_dict())
-    (query,) = SplunkBackend(pipeline("splunk_json")).convert_rule(alone)
+    (query,) = SplunkBackend(pipeline("splunk_json")).convert_rule(_alone(rule))
     return str(query)
+
+
+def _alone(rule: SigmaRule) -> SigmaRule:
+    """Return a copy with its lists empty, which a backend may change, and which gives a query."""
+    copy = SigmaRule.from_dict(rule.to_dict())
+    pipeline("lists").apply(copy)
+    return copy
 
 
 def _in_order(searches: list[str], by: str) -> str:
