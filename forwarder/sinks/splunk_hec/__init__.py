@@ -20,7 +20,7 @@ from forwarder.sinks.splunk_hec.envelope import Envelope
 from forwarder.sinks.splunk_hec.management import Management, ManagementOptions
 from forwarder.sinks.splunk_hec.sink import HecSink
 
-_SOURCETYPE: Final = "soteri:bitbucket:audit"
+SOURCETYPE: Final = "soteri:bitbucket:audit"
 """Splunk's convention is vendor:product:technology:format, with the last part left out where there
 is but one (Splunk, "Source types for add-ons"). Vendor is Soteri, not Atlassian: the shape of the
 data is ours, and settings made for Atlassian's own must not take hold of it."""
@@ -67,7 +67,7 @@ class SplunkHecConfig(SinkOptions):
     sourcetype: str | None = Field(
         default=None,
         min_length=1,
-        description=f"Without it {_SOURCETYPE}, with :FORMAT behind it for formats but json.",
+        description=f"Without it {SOURCETYPE}, with :FORMAT behind it for formats but json.",
     )
     host: str | None = Field(
         default=None,
@@ -115,7 +115,7 @@ class SplunkHecConfig(SinkOptions):
             format,
             index=self.index,
             source=self.source,
-            sourcetype=self.sourcetype or _SOURCETYPE + suffix,
+            sourcetype=self.sourcetype or SOURCETYPE + suffix,
             host=self.host,
         )
         async with client(

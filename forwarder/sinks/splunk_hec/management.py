@@ -84,7 +84,7 @@ class Management:
 
         where = f"Splunk's management port {self._options.url}"
         try:
-            found = self._service().jobs.export(
+            found = service(self._options).jobs.export(
                 self._search(),
                 output_mode="json",
                 preview=False,
@@ -121,24 +121,31 @@ class Management:
             " event_id=* by event_id"
         )
 
-    def _service(self) -> Any:  # noqa: ANN401  the SDK is untyped
-        from splunklib import binding, client
+def service(options: ManagementOptions, **more: Any) -> Any:  # noqa: ANN401  the SDK is untyped
+    """Return splunk-sdk's service at `options.url`, which is there, and asks nothing yet.
 
-        assert self._options.url is not None  # noqa: S101  `event_ids` has looked
-        assert self._options.token is not None  # noqa: S101
-        parts = urlsplit(self._options.url)
-        # The SDK verifies nothing unless told so, and ignores a context unless it verifies.
-        context = self._options.tls.context() if parts.scheme == "https" else None
-        ask = binding.handler(timeout=self._options.timeout, verify=True, context=context)
-        return client.Service(
-            scheme=parts.scheme,
-            host=parts.hostname,
-            port=parts.port or 8089,
-            splunkToken=self._options.token.reveal(),
-            handler=ask,
-            autologin=False,
-            retries=0,
-        )
+    `more` is what the SDK takes besides: a user, an app. Certificates are verified.
+
+    Raises:
+        ConfigError: the TLS files cannot be used.
+        AccessError: the token's file cannot be read.
+    """
+    from splunklib import binding, client
+
+    parts = urlsplit(options.url or "")
+    # The SDK verifies nothing unless told so, and ignores a context unless it verifies.
+    context = options.tls.context() if parts.scheme == "https" else None
+    ask = binding.handler(timeout=options.timeout, verify=True, context=context)
+    return client.Service(
+        scheme=parts.scheme,
+        host=parts.hostname,
+        port=parts.port or 8089,
+        splunkToken=options.token.reveal() if options.token else "",
+        handler=ask,
+        autologin=False,
+        retries=0,
+        **more,
+    )
 
 
 def _some(rows: Iterator[tuple[str, int]]) -> list[tuple[str, int]]:
