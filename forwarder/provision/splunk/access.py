@@ -104,7 +104,7 @@ def _told(body: bytes) -> str:
     from xml.etree.ElementTree import XML
 
     try:
-        found = XML(body).iterfind("./messages/msg")  # noqa: S314  expat expands no bombs (2.4.1)
+        found = XML(body).iterfind("./messages/msg")
         return " ".join(" ".join((each.text or "").split()) for each in found)
     except ParseError:
         return ""

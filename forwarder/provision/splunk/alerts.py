@@ -45,15 +45,16 @@ def saved_search(detection: Detection, *, events: str) -> dict[str, str]:
     away, looks at when it happened, and says the same thing once in a window.
     """
     every = _every(detection)
-    look = _one_by_one(detection, events, every) if _is_single(detection) else _over_a_window(
-        detection, events, every
+    look = (
+        _one_by_one(detection, events, every)
+        if _is_single(detection)
+        else _over_a_window(detection, events, every)
     )
     return {
         "description": f"{_line(detection.description)} ({MARK} {detection.id})",
         "is_scheduled": "1",
         "disabled": "0",
         "cron_schedule": f"*/{int(every) // 60} * * * *",
-        "schedule_window": "0",
         "alert_type": "number of events",
         "alert_comparator": "greater than",
         "alert_threshold": "0",

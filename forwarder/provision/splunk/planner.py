@@ -36,6 +36,7 @@ class Wanted:
     parts: frozenset[Part]
     recipients: tuple[str, ...] = ()
     detections: tuple[Detection, ...] = ()
+    sourcetype: str = SOURCETYPE
     retention: float | None = None
     token_file: Path | None = None
 
@@ -130,7 +131,7 @@ class SplunkPlan:
             "description": "soteri-forwarder: audit events of Bitbucket",
             "index": self._wanted.index,
             "indexes": self._wanted.index,
-            "sourcetype": SOURCETYPE,
+            "sourcetype": self._wanted.sourcetype,
             "useACK": "1",
             "disabled": "0",
         }
@@ -167,7 +168,7 @@ class SplunkPlan:
 
     def _alerts(self) -> Iterator[Step]:
         found = self._saved_searches()
-        events = f'index="{self._wanted.index}" sourcetype="{SOURCETYPE}"'
+        events = f'index="{self._wanted.index}" sourcetype="{self._wanted.sourcetype}"'
         for detection in self._wanted.detections:
             name = name_of(detection)
             wanted = saved_search(detection, events=events)
@@ -177,7 +178,11 @@ class SplunkPlan:
             else:
                 yield self._create(self._service.saved_searches, name, f"alert {name}", wanted)
         for name, search in sorted(found.items()):
-            yield self._remove(f"alert {name}", search, note="this release has no such detection")
+            yield self._remove(
+                f"alert {name}",
+                search,
+                note="it is no detection of this release, or one that was left out",
+            )
 
     def _saved_searches(self) -> dict[str, Any]:
         """Return the saved searches of our app that are ours, by name."""
@@ -276,7 +281,7 @@ def _is_marked(name: str, found: dict[str, str]) -> bool:
 
 def snippet(wanted: Wanted, url: str, *, sink: str = "splunk") -> Sequence[str]:
     """Return the lines of the configuration that send to what was made."""
-    file = wanted.token_file or "/etc/soteri-forwarder/secrets/hec-token"
+    file = wanted.token_file or "/run/secrets/hec-token"
     return (
         f"[sinks.{sink}]",
         'type = "splunk_hec"',
@@ -285,5 +290,3 @@ def snippet(wanted: Wanted, url: str, *, sink: str = "splunk") -> Sequence[str]:
         f'index = "{wanted.index}"',
         "ack = true",
     )
-
-

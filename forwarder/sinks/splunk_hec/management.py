@@ -121,6 +121,7 @@ class Management:
             " event_id=* by event_id"
         )
 
+
 def service(options: ManagementOptions, **more: Any) -> Any:  # noqa: ANN401  the SDK is untyped
     """Return splunk-sdk's service at `options.url`, which is there, and asks nothing yet.
 
