@@ -63,14 +63,19 @@ class Secret:
                 calm = time.time() - status.st_ctime > _CALM
                 self._seen = seen if calm else None
         except UnicodeDecodeError:  # its text and its context would show the secret
-            raise AccessError(f"the secret file {self._path} is not UTF-8 text") from None
+            raise AccessError(
+                f"the secret file {self._path} is not UTF-8 text",
+                remedy="write the secret alone into it, as plain text",
+            ) from None
         except OSError as error:
             raise AccessError(
                 f"the secret file {self._path} cannot be read: {error.strerror}",
                 remedy="check that it exists and that the forwarder's user may read it",
             ) from error
         if not self._value:
-            raise AccessError(f"the secret file {self._path} is empty")
+            raise AccessError(
+                f"the secret file {self._path} is empty", remedy="write the secret into it"
+            )
         return self._value
 
     def __eq__(self, other: object) -> bool:

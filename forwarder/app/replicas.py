@@ -69,7 +69,10 @@ async def alone(
             with anyio.move_on_after(leases.ttl / RENEWALS) as late:
                 await _renew_all(leases, names, held)
             if late.cancelled_caught:
-                raise StoreError("the store could not be reached to renew the leases")
+                raise StoreError(
+                    "the store could not be reached to renew the leases",
+                    remedy="see that PostgreSQL runs and answers, then run it again",
+                )
     finally:
         with anyio.move_on_after(LEAVING, shield=True), suppress(TransientError):
             await leases.release(held)
@@ -84,7 +87,10 @@ async def _renew_all(leases: Leases, names: Sequence[str], held: Sequence[Lease]
             await anyio.sleep(_PAUSE)
             continue
         if len(renewed) < len(held):
-            raise StoreLocked("another replica has taken sources or sinks over")
+            raise StoreLocked(
+                "another replica has taken sources or sinks over",
+                remedy="stop the other replicas, then run it again",
+            )
         return
 
 

@@ -136,11 +136,12 @@ async def collecting(collector: Collector) -> AsyncIterator[str]:
             Route("/v1/metrics", collector.measures, methods=["POST"]),
         ]
     )
-    listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, lifespan="off", ws="none", log_config=None))
-    async with anyio.create_task_group() as group:
-        group.start_soon(server.serve, [listening])
-        try:
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        finally:
-            server.should_exit = True
+    # Closed here: a server that is to end before it has begun leaves that to others.
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        async with anyio.create_task_group() as group:
+            group.start_soon(server.serve, [listening])
+            try:
+                yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+            finally:
+                server.should_exit = True

@@ -65,7 +65,10 @@ class Credential(httpx.Auth):
         elif secret.isascii() and secret.isprintable() and " " not in secret:
             request.headers["Authorization"] = f"Bearer {secret}"
         else:
-            raise AccessError("the token holds characters that no HTTP access token has")
+            raise AccessError(
+                "the token holds characters that no HTTP access token has",
+                remedy="put nothing but the token into its file: no quotes, name or second line",
+            )
         yield request
 
 
