@@ -151,9 +151,13 @@ class Scene:
         self.simulator.emit_any(LOAD)
         with self.forwarder.daemon(warm=self.warm and self.kills % 10 > 0) as running:
             if receivers_too:
-                for receiver in (self.relp, self.tcp):
+                for receiver, kill in (
+                    (self.relp, self.relp.kill),
+                    (self.tcp, self.tcp.kill_unread),
+                ):
                     await self._progress(receiver.count, running.poll)
-                    await anyio.to_thread.run_sync(receiver.kill)
+                    self.simulator.emit_any(LOAD)  # so that something is under way
+                    await anyio.to_thread.run_sync(kill)
                     await anyio.to_thread.run_sync(receiver.start)
                 self.receiver_kills += 1
             watched = self.draw.choice([*self._counts().values()])
@@ -211,9 +215,7 @@ class Scene:
             "cloudwatch": lambda: self.aws.counted("PutLogEvents") * BATCH,
             "tcp": self.tcp.count,
             "relp": self.relp.count,
-            "file": lambda: sum(
-                part.stat().st_size // 2000 for part in parts(self.folder, "audit*.jsonl")
-            ),
+            "file": lambda: sum(_size(part) // 2000 for part in parts(self.folder, "audit*.jsonl")),
         }
 
     async def _progress(self, count: Callable[[], int], poll: Callable[[], int | None]) -> None:
@@ -241,6 +243,14 @@ class Scene:
             "tcp": messages(self.tcp.messages()),
             "relp": messages(self.relp.messages()),
         }
+
+
+def _size(part: Path) -> int:
+    """Return its size in bytes; none where a rotation has renamed it since it was listed."""
+    try:
+        return part.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _text(original: object) -> str:

@@ -94,6 +94,9 @@ def bind(address: tuple[str, int]) -> socket.socket:
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
+        # Else each answer waits 40 ms for the acknowledgement of its head (Nagle's algorithm
+        # against delayed ones, RFC 1122, 4.2.3.4): asyncio sets it on sockets of its own alone.
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
         bound.listen(64)

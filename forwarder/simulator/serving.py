@@ -26,6 +26,9 @@ async def serve(
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.create_server((host, port), family=family, backlog=1024)
+    # Else each answer waits 40 ms for the acknowledgement of its head (Nagle's algorithm against
+    # delayed ones, RFC 1122, 4.2.3.4): asyncio sets it on sockets of its own alone.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     address = f"[{host}]" if ":" in host else host
     url = f"http://{address}:{listener.getsockname()[1]}{simulator.options.context.rstrip('/')}"
     server = _Server(

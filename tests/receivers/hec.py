@@ -446,6 +446,8 @@ async def served(hec: Hec, **options: Any) -> AsyncIterator[str]:
     server = uvicorn.Server(config)
     scheme = "https" if config.is_ssl else "http"
     with socket.create_server(("127.0.0.1", 0)) as listening:
+        # Else each answer waits for the acknowledgement of its head.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(server.serve, [listening])
             try:

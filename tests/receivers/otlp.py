@@ -139,6 +139,8 @@ async def collecting(collector: Collector) -> AsyncIterator[str]:
     server = uvicorn.Server(uvicorn.Config(app, lifespan="off", ws="none", log_config=None))
     # Closed here: a server that is to end before it has begun leaves that to others.
     with socket.create_server(("127.0.0.1", 0)) as listening:
+        # Else each answer waits for the acknowledgement of its head.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         async with anyio.create_task_group() as group:
             group.start_soon(server.serve, [listening])
             try:

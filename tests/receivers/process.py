@@ -144,6 +144,38 @@ class Daemon:
         """End it as a crash would (SIGKILL): nothing is flushed."""
         self.end(signal.SIGKILL)
 
+    def kill_unread(self) -> None:
+        """Kill it at a moment at which something sent to its TCP port is still unread.
+
+        Where all is read, the kernel ends the connection of a killed process like one that was
+        served in full, and no sender can tell them apart; with something unread it resets it.
+        """
+        assert self._process is not None
+        while True:
+            self._process.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
+            for _ in range(20):
+                if self._unread():
+                    self.kill()
+                    return
+                time.sleep(0.005)
+            self._process.send_signal(signal.SIGCONT)
+            time.sleep(0.005)
+
+    def _unread(self) -> bool:
+        """Say whether a connection to its port holds bytes that it has not read.
+
+        Linux, Documentation/networking/proc_net_tcp: local address and port, the remote ones, the
+        state (0A is listening), and the bytes of both queues, in hexadecimal.
+        """
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text("ascii").splitlines()[1:]]
+        return any(
+            int(row[1].rpartition(":")[2], 16) == self.port
+            and row[3] != "0A"
+            and int(row[4].rpartition(":")[2], 16) > 0
+            for row in rows
+        )
+
     def stop(self) -> None:
         """End it as its supervisor would (SIGTERM): what it holds is written."""
         self.end(signal.SIGTERM)
