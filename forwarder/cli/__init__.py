@@ -17,6 +17,7 @@ from forwarder.cli.kinds import kinds
 from forwarder.cli.man import man
 from forwarder.cli.metrics import metrics
 from forwarder.cli.move_store import move_store
+from forwarder.cli.provision_cloudwatch import cloudwatch
 from forwarder.cli.provision_splunk import splunk
 from forwarder.cli.reconcile import reconcile
 from forwarder.cli.replay import replay
@@ -44,6 +45,7 @@ app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(config.app, name="config")
 app.add_typer(formats.app, name="formats")
 provision.app.command("splunk")(splunk)
+provision.app.command("cloudwatch")(cloudwatch)
 app.add_typer(provision.app, name="provision")
 
 

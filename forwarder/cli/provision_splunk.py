@@ -11,12 +11,20 @@ from typing import TYPE_CHECKING, Annotated, Final, get_args
 import typer
 
 from forwarder.cli import completion
-from forwarder.cli.provision import DryRun, Yes, settle
+from forwarder.cli.provision import (
+    DryRun,
+    Emails,
+    Listed,
+    Without,
+    Yes,
+    addresses,
+    chosen,
+    settle,
+)
 from forwarder.cli.terminal import ConfigOption, err, loaded, out, quieten, seconds, shown
 from forwarder.errors import ConfigError
 
 if TYPE_CHECKING:
-    from forwarder.detections import Detection
     from forwarder.provision.splunk.access import SplunkAccess
     from forwarder.provision.splunk.planner import Part
 
@@ -65,10 +73,7 @@ def splunk(
             autocompletion=completion.sinks,
         ),
     ] = None,
-    email: Annotated[
-        list[str] | None,
-        typer.Option("--email", help="Whom the alerts tell; may be repeated."),
-    ] = None,
+    email: Emails = None,
     index: Annotated[
         str | None, typer.Option("--index", help=f'Where events go; by default "{_INDEX}".')
     ] = None,
@@ -86,16 +91,8 @@ def splunk(
     splunk_app: Annotated[
         str, typer.Option("--app", help="The Splunk app that the alerts belong to.")
     ] = "search",
-    listed: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--list", metavar="LIST=NAME", help="Puts a name on a detection's list; repeatable."
-        ),
-    ] = None,
-    without: Annotated[
-        list[str] | None,
-        typer.Option("--without", metavar="DETECTION", help="Leave it out; may be repeated."),
-    ] = None,
+    listed: Listed = None,
+    without: Without = None,
     only: Annotated[
         list[str] | None,
         typer.Option("--only", help="index, token or alerts; may be repeated."),
@@ -141,7 +138,7 @@ def splunk(
         raise typer.BadParameter(
             "say whom the alerts tell, or make no alerts (--only)", param_hint="--email"
         )
-    recipients, chosen = _addresses(email or ()), _detections(listed or (), without or ())
+    recipients, alerting = addresses(email or ()), chosen(listed or (), without or ())
     place = (
         _configured(config, sink)
         if sink
@@ -156,7 +153,7 @@ def splunk(
         app=splunk_app,
         parts=parts,
         recipients=recipients,
-        detections=chosen,
+        detections=alerting,
         retention=seconds(retention, "--retention") if retention else None,
         token_file=hec_token_file.absolute() if hec_token_file else None,
         sourcetype=place.sourcetype or SOURCETYPE,
@@ -248,31 +245,3 @@ def _parts(only: Sequence[str] | None) -> frozenset[Part]:
             f'"{strange[0]}" is none of {", ".join(get_args(Part))}', param_hint="--only"
         )
     return frozenset(part for part in PARTS if not only or part in only)
-
-
-def _addresses(written: Sequence[str]) -> tuple[str, ...]:
-    for address in written:
-        name, at, host = address.partition("@")
-        if not (name and at and host) or set(address) & set(", ;\n"):
-            raise typer.BadParameter(f'"{address}" is no e-mail address', param_hint="--email")
-    return tuple(dict.fromkeys(written))
-
-
-def _detections(listed: Sequence[str], without: Sequence[str]) -> tuple[Detection, ...]:
-    from forwarder.detections import detections, filled
-
-    known = {each.name: each for each in detections()}
-    if strange := [name for name in without if name not in known]:
-        raise typer.BadParameter(
-            f'"{strange[0]}" is none of {", ".join(known)}', param_hint="--without"
-        )
-    lists: dict[str, list[str]] = {name: [] for each in known.values() for name in each.lists}
-    for each in listed:
-        name, found, member = each.partition("=")
-        if name not in lists or not found or not member:
-            raise typer.BadParameter(
-                f'"{each}": write LIST=NAME; lists are {", ".join(lists) or "none"}',
-                param_hint="--list",
-            )
-        lists[name].append(member)
-    return tuple(filled(known[name], lists) for name in known if name not in without)

@@ -433,6 +433,14 @@ main(["-H", "127.0.0.1", "-p", sys.argv[1]])
 """
 
 
+def empty_moto() -> str:
+    """Return the URL of a moto with nothing in it."""
+    url = _moto()
+    reset = httpx.post(f"{url}/moto-api/reset", timeout=30, trust_env=False, verify=False)
+    reset.raise_for_status()
+    return url
+
+
 @cache
 def _moto() -> str:
     """Start moto in a process of its own, once for all tests of this one, and return its URL."""
@@ -460,9 +468,7 @@ _started: list["subprocess.Popen[bytes]"] = []
 @contextmanager
 def cloudwatch() -> Iterator[CloudWatch]:
     """Yield an empty CloudWatch Logs, listening on a port of its own."""
-    moto = _moto()
-    reset = httpx.post(f"{moto}/moto-api/reset", timeout=30, trust_env=False, verify=False)
-    reset.raise_for_status()
+    moto = empty_moto()
     conversation = type("Conversation", (_Conversation,), {})
     server = _Server(("127.0.0.1", 0), conversation)
     receiver = CloudWatch(f"http://127.0.0.1:{server.server_address[1]}", moto)
