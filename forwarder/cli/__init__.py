@@ -9,6 +9,7 @@ from forwarder import __version__
 from forwarder.cli import config, dead_letters, formats, provision
 from forwarder.cli.check import check
 from forwarder.cli.demo import demo
+from forwarder.cli.detections import detections
 from forwarder.cli.events import events
 from forwarder.cli.explain import explain
 from forwarder.cli.export import export
@@ -37,7 +38,7 @@ app = typer.Typer(
 )
 VERBS = (
     run, check, status, health, events, explain, verify, reconcile, export, replay, simulate, demo,
-    kinds, metrics, move_store, man,
+    kinds, detections, metrics, move_store, man,
 )  # fmt: skip
 for verb in VERBS:
     app.command(verb.__name__.replace("_", "-"))(verb)

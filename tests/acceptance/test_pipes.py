@@ -110,6 +110,7 @@ VERBS: dict[str, tuple[str, ...]] = {
     "simulate": ("--port", "0", "--duration", "100ms", "--history", "5"),
     "demo": ("--for", "100ms", "--folder", "{folder}/demo"),
     "kinds": (),
+    "detections": (),
     "metrics": (),
     "move-store": ("--to", "sqlite:///{folder}/elsewhere.db", "--dry-run"),
     "man": (),
@@ -122,11 +123,20 @@ VERBS: dict[str, tuple[str, ...]] = {
     "formats list": (),
     "formats schema": (),
 }
-BARE = {"verify", "simulate", "demo", "metrics", "man", "config init", "config schema"}
+BARE = {
+    "verify",
+    "simulate",
+    "demo",
+    "detections",
+    "metrics",
+    "man",
+    "config init",
+    "config schema",
+}
 BARE |= {"formats list", "formats schema"}
 JSON = {
     **dict.fromkeys(("check", "status", "explain", "verify", "reconcile", "replay"), ("--json",)),
-    **dict.fromkeys(("kinds", "metrics", "dead-letters show"), ("--json",)),
+    **dict.fromkeys(("kinds", "detections", "metrics", "dead-letters show"), ("--json",)),
     **dict.fromkeys(("events", "export", "dead-letters list"), ("--output", "json")),
     **dict.fromkeys(("config schema", "formats schema"), ()),
 }
