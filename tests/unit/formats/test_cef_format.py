@@ -1,4 +1,4 @@
-"""`cef`, read back by a strict parser of its own."""
+"""`cef`, read back by a strict parser of its own, and by rsyslog's."""
 
 import json
 
@@ -11,6 +11,8 @@ from forwarder.model import Actor
 from forwarder.sinks.syslog.shorten import shorten
 from tests.fakes.events import event, hostile_events, hostile_text
 from tests.fakes.kinds import event_of, every_event
+from tests.fakes.simulated import simulated
+from tests.receivers import liblognorm
 from tests.receivers.cef import CefError, parse
 
 
@@ -54,6 +56,18 @@ def test_the_name_in_the_header_is_the_action_on_one_line(action):
 def test_every_kind_is_cef():
     for one in every_event():
         assert read(one).event_class == one.kind
+
+
+@pytest.mark.real
+def test_rsyslogs_parser_reads_the_same(tmp_path):
+    lines = [CefFormat().encode(one) for one in (*every_event(), *simulated())]
+
+    @given(drawn=hostile_events())
+    def draw(drawn):
+        lines.append(CefFormat().encode(drawn))
+
+    draw()
+    assert liblognorm.parse(lines, tmp_path) == [parse(line.decode()) for line in lines]
 
 
 def test_bitbuckets_own_events_are_atlassians():
