@@ -1,0 +1,4 @@
+output "topic_arn" {
+  description = "What the alarms tell."
+  value       = local.topic_arn
+}
