@@ -10,6 +10,7 @@ Start at ``app/``: it starts the loops. ``pipeline/poller.py`` fills the outbox,
     config.py     file + environment + secret files -> frozen, typed
     pipeline/     the loops: poller, dispatcher, janitor
     watches/      what is wrong around the log, told in the stream of events itself
+    correlations/ what several events mean together, told in the same way
     sources/      where records come from; one source, one file or folder
     normalizers/  record -> event; pure
     formats/      event -> bytes; pure

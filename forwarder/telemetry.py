@@ -273,6 +273,11 @@ LOOKS: Final = _counter(
     "source",
     "outcome",
 )
+CORRELATED: Final = _counter(
+    "forwarder_events_correlated",
+    "Events that correlations have made of others, by kind.",
+    "kind",
+)
 COVERAGE: Final = _gauge(
     "forwarder_audit_coverage_level",
     "What Bitbucket records of an area: "

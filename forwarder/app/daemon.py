@@ -17,7 +17,7 @@ from forwarder.app.overview import stored_status, unstored_status, with_loops
 from forwarder.app.parts import Key, Part, Parts
 from forwarder.app.replicas import HOUSE, shared_runs
 from forwarder.app.rotation import Rotation
-from forwarder.app.watching import heart
+from forwarder.app.watching import correlators, heart
 from forwarder.config import Config
 from forwarder.errors import ConfigError, ForwarderError, TransientError
 from forwarder.interfaces import Leases, Outbox, Reopens
@@ -81,7 +81,10 @@ class Daemon:
     async def _beat(self, outbox: Outbox, stop: Stop) -> None:
         while not stop.requested:
             with self._heart:
-                await heart(self._config, outbox, self.status).run(stop)
+                async with anyio.create_task_group() as group:
+                    group.start_soon(heart(self._config, outbox, self.status).run, stop)
+                    for correlator in correlators(self._config, outbox):
+                        group.start_soon(correlator.run, stop)
             self._heart = anyio.CancelScope()
 
     def share(self, leases: Leases) -> None:
@@ -102,6 +105,9 @@ class Daemon:
             group.start_soon(self._end_with, stop)
             self._parts.begin()
             await self._parts.caught_up()
+            for correlator in correlators(self._config, self.outbox):
+                while not stop.requested and await correlator.look_once():
+                    pass
             while not stop.requested and await self.owed():
                 await stop.sleep(0.05)
             self._parts.stop()

@@ -1,4 +1,7 @@
-"""The watches of a running daemon: one beside each source, and the heart beside them all."""
+"""The watches of a running daemon: one beside each source, and the heart beside them all.
+
+And the correlations, beside the outbox.
+"""
 
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -7,6 +10,7 @@ from contextlib import asynccontextmanager
 import anyio
 
 from forwarder.config import Config
+from forwarder.correlations.correlator import Correlator, rules_of
 from forwarder.interfaces import Outbox, Source
 from forwarder.model import Status, StoreStatus
 from forwarder.normalizers import CatalogueNormalizer
@@ -45,6 +49,11 @@ async def watched(
         group.start_soon(watch.run)
         yield
         group.cancel_scope.cancel()
+
+
+def correlators(config: Config, outbox: Outbox) -> list[Correlator]:
+    """Return the loop of each correlation that is switched on."""
+    return [Correlator(rule, outbox, teller(config)) for rule in rules_of(config.correlations)]
 
 
 def heart(config: Config, outbox: Outbox, status: Callable[[], Awaitable[Status]]) -> Heart:

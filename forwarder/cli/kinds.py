@@ -47,8 +47,8 @@ def kinds(
 
 
 def _maker(kind: Kind) -> int:
-    """Return 0 for Soteri's kinds, 1 for Bitbucket's own, 2 for the forwarder's."""
-    return {"bitbucket": 1, "forwarder": 2}.get(kind.kind.partition(".")[0], 0)
+    """Return 0 for Soteri's kinds, 1 for Bitbucket's own, 2 and 3 for the forwarder's."""
+    return {"bitbucket": 1, "forwarder": 2, "correlation": 3}.get(kind.kind.partition(".")[0], 0)
 
 
 _SHOWN = ("kind", "title", "why", "severity", "since", "techniques")
@@ -112,6 +112,15 @@ sinks, with the source `forwarder` and a chain of its own. What goes on has one 
 and one at its end, which says under `since` and `seconds` how long it was.
 """
     yield from _rows(kind for kind in listed if _maker(kind) == 2)
+    yield """
+## Correlations
+
+What several events mean together, told in the same way where its rule is switched on
+(`[correlations]`). The time, the person and the objects are those of the event that completed it;
+the attribute `events` cites the ids that it is drawn from (20 at most, `count` says how many there
+are), `detail` says it in a sentence, and `rule` is the rule's name.
+"""
+    yield from _rows(kind for kind in listed if _maker(kind) == 3)
     yield ""
 
 

@@ -19,6 +19,7 @@ from forwarder.config.kinds import KindConfig
 from forwarder.config.layers import DEFAULT_FILE, DEFAULT_SECRETS, Where, Written
 from forwarder.config.schema import schema as schema
 from forwarder.config.tables import format_named as format_named
+from forwarder.correlations import CorrelationsConfig
 from forwarder.errors import ConfigError
 from forwarder.logs import LogConfig
 from forwarder.normalizers import Catalogue
@@ -42,6 +43,7 @@ class Config:
     log: LogConfig
     watch: WatchConfig
     heartbeat: HeartbeatConfig
+    correlations: CorrelationsConfig
     telemetry: TelemetryConfig
     kinds: dict[str, KindConfig] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()

@@ -98,6 +98,7 @@ class _Sections(BaseSettings):
     log: dict[str, Any] = {}
     watch: dict[str, Any] = {}
     heartbeat: dict[str, Any] = {}
+    correlations: dict[str, Any] = {}
     telemetry: dict[str, Any] = {}
     kinds: dict[str, Any] = {}
 

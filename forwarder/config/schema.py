@@ -8,6 +8,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from forwarder.config.kinds import NAME as KIND
 from forwarder.config.kinds import KindConfig
 from forwarder.config.layers import NAME
+from forwarder.correlations import CorrelationsConfig
 from forwarder.logs import LogConfig
 from forwarder.options import Options
 from forwarder.otlp import TelemetryConfig
@@ -36,6 +37,7 @@ class _File(Options):
     log: LogConfig = LogConfig()
     watch: WatchConfig = WatchConfig()
     heartbeat: HeartbeatConfig = HeartbeatConfig()
+    correlations: CorrelationsConfig = CorrelationsConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
     kinds: dict[_Kind, KindConfig] = Field(
         default={}, description="Kinds of events of your own, and changes to ours."

@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 
 from forwarder.config.layers import Where, Written
 from forwarder.config.problems import models
+from forwarder.correlations import CorrelationsConfig
 from forwarder.errors import ConfigError
 from forwarder.formats import FORMATS
 from forwarder.interfaces import Format
@@ -30,6 +31,7 @@ PLAIN: Final[Mapping[str, type[Options]]] = MappingProxyType(
         "log": LogConfig,
         "watch": WatchConfig,
         "heartbeat": HeartbeatConfig,
+        "correlations": CorrelationsConfig,
         "telemetry": TelemetryConfig,
     }
 )

@@ -42,6 +42,7 @@ _CATEGORIES: Final[dict[Area, str]] = {
     "app": "package",
     "audit": "configuration",
     "content": "configuration",
+    "correlation": "intrusion_detection",
     "forwarder": "process",
 }
 _CHANGES: Final[dict[Verb, str]] = {
@@ -111,7 +112,7 @@ class EcsFormat:
 def categorize(kind: str) -> dict[str, Any]:
     """Return event.kind, and event.category, event.type and event.outcome where there are any."""
     what = meaning(kind)
-    found: dict[str, Any] = {"kind": "alert" if what.area == "hook" else "event"}
+    found: dict[str, Any] = {"kind": "alert" if what.area in {"hook", "correlation"} else "event"}
     if category := _CATEGORIES.get(what.area):
         found["category"] = [category]
     found["type"] = _types(what)
@@ -122,7 +123,7 @@ def categorize(kind: str) -> dict[str, Any]:
 
 def _types(what: Meaning) -> list[str]:
     area, verb = what
-    if area in {"finding", "scan", "forwarder", "other"}:
+    if area in {"finding", "scan", "correlation", "forwarder", "other"}:
         return ["info"]
     if area == "hook":
         return [_HOOK.get(verb, "info")]

@@ -39,7 +39,7 @@ _OURS: Final = Product("soteri-forwarder", "Forwarder")
 
 def product(event: Event) -> Product:
     """Return whose event it is: Bitbucket's or the forwarder's by its kind, else Soteri's."""
-    if event.kind.startswith("forwarder."):
+    if event.kind.startswith(("forwarder.", "correlation.")):
         return _OURS
     return _ATLASSIAN if event.kind.startswith("bitbucket.") else _SOTERI
 

@@ -22,6 +22,7 @@ Area = Literal[
     "app",  # an app of Bitbucket, as a whole
     "audit",  # the audit log itself
     "content",  # projects, repositories, branches
+    "correlation",  # what several events mean together
     "forwarder",  # the forwarder itself, and what its watches tell beside all that
     "other",
 ]
@@ -140,6 +141,8 @@ _TOLD: dict[str, Verb] = {
 def meaning(kind: str) -> Meaning:
     """Return what `kind` is about and what was done; area "other", verb "done" where unclear."""
     family, _, rest = kind.partition(".")
+    if family == "correlation":
+        return Meaning("correlation", "started")
     words = frozenset(rest.replace(".", "_").split("_"))
     verb: Verb = next((verb for verb, known in _VERBS if known & words), "done")
     area: Area = next((area for area, known in _AREAS if known & words), "other")

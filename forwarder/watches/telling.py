@@ -19,8 +19,10 @@ from forwarder.watches import SOURCE
 from forwarder.watches.findings import ENDS, HEARTBEAT, Found, Looked
 
 CATEGORY: Final = "soteri-forwarder"
+CATEGORY_KEY: Final = "forwarder.category"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_NOTHING: Final = msgspec.Raw(b"{}")
+NOTHING: Final = msgspec.Raw(b"{}")
+"""The original of a record that is yet to be told."""
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _DIGEST_BYTES: Final = 10
 _ACTOR: Final = Actor(name="soteri-forwarder", type="SERVICE")
@@ -61,7 +63,7 @@ class Teller:
             event_id=f"{ms:012x}{digest}",
             occurred_at=_EPOCH + ms * _MILLISECOND,
             category=CATEGORY,
-            category_key="forwarder.category",
+            category_key=CATEGORY_KEY,
             action=self.normalize.catalogue.kinds[found.kind].title,
             action_key=found.kind,
             actor=_ACTOR,
@@ -70,8 +72,12 @@ class Teller:
             attributes=tuple(Attribute(name=name, value=text) for name, text in given.items()),
             node=self.node,
             system=system,
-            original=_NOTHING,
+            original=NOTHING,
         )
+        return self.told(record)
+
+    def told(self, record: Record) -> Event:
+        """Return the event of a record of our own; its original is made here."""
         event = self.normalize(record, source=SOURCE)
         event = msgspec.structs.replace(event, original=msgspec.Raw(_encode(_rest(record))))
         return self.redact(event) if self.redact else event
@@ -144,6 +150,7 @@ def _rest(record: Record) -> dict[str, Any]:
         },
         "affectedObjects": record.objects,
         "changedValues": record.changes,
+        "source": record.address,
         "system": record.system,
         "node": record.node,
         "extraAttributes": record.attributes,

@@ -62,7 +62,9 @@ class Row(NamedTuple):
 
 
 ROWS = [Row(line[:36].strip(), *line[36:].split()) for line in MEANINGS.strip().splitlines()]
-DOCUMENTED = {kind for kind in shipped() if not kind.startswith(("bitbucket.", "forwarder."))}
+DOCUMENTED = {
+    kind for kind in shipped() if not kind.startswith(("bitbucket.", "forwarder.", "correlation."))
+}
 # As each schema counts gravity.
 SEVERITIES = {
     "info": (1, 1, 1, 1, "informational"),

@@ -172,6 +172,7 @@ def test_every_metric_is_on_the_dashboard():
     left = {metric.name for metric in METRICS if metric.type != "histogram"} - asked
     assert left == {
         # Told by the state, or of use to few.
+        "forwarder_events_correlated_total",
         "forwarder_paused",
         "forwarder_waiting",
         "forwarder_polled_timestamp_seconds",

@@ -53,7 +53,7 @@ def classify(told: Told) -> Class:
     """Return the event's class; one that requires a user, a group or a resource only with it."""
     area, verb = told.what
     about = told.about
-    if area == "hook" and verb == "skipped":
+    if area == "correlation" or (area == "hook" and verb == "skipped"):
         return _DETECTION
     if area == "permission" and about.user:
         return _USER_ACCESS
@@ -71,7 +71,7 @@ def _finding(told: Told) -> Fields:
     info: Fields = {"uid": event.event_id, "title": event.action or event.kind}
     if rule := detail(event, "rule"):
         info["analytic"] = {"type_id": 1, "type": "Rule", "name": rule}
-    fields: Fields = {"finding_info": info, "is_alert": told.what.area == "hook"}
+    fields: Fields = {"finding_info": info, "is_alert": told.what.area in {"hook", "correlation"}}
     if resources := resources_of(event):
         fields["resources"] = resources
     action, disposition = _DECISIONS.get(verb, _OBSERVED)
@@ -182,7 +182,7 @@ _BASE: Final = Class(0, "Base Event", {}, has_source=False)
 _DETECTION: Final = Class(
     uid=2004,
     name="Detection Finding",
-    activities={"skipped": Activity(1, "Create")},
+    activities={"skipped": Activity(1, "Create"), "started": Activity(1, "Create")},
     own=_bypass,
     has_source=False,
 )

@@ -105,13 +105,12 @@ def conditions(wanted: EventFilter) -> list[ColumnElement[bool]]:
 def _kind_is(kinds: Iterable[str]) -> ColumnElement[bool]:
     """Return the condition that an event is of one of `kinds`; all, where there are none."""
     folded = func.lower(EVENTS.c.kind)
+    asked = [kind.lower() for kind in kinds]
+    whole = [kind for kind in asked if not kind.endswith("*")]
+    beginnings = [kind[:-1] for kind in asked if kind.endswith("*")]
     return or_(
-        *(
-            folded.startswith(kind[:-1].lower(), autoescape=True)
-            if kind.endswith("*")
-            else folded == kind.lower()
-            for kind in kinds
-        )
+        *([folded.in_(whole)] if whole else []),
+        *(folded.startswith(beginning, autoescape=True) for beginning in beginnings),
     )
 
 

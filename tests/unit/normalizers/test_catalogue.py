@@ -74,7 +74,7 @@ def kind_of(action: str, key: str = "", **changes: object) -> str:
 
 
 def test_there_is_a_wording_for_every_kind_of_soteris():
-    others = ("bitbucket.", "forwarder.")
+    others = ("bitbucket.", "forwarder.", "correlation.")
     soteris = {name for name in shipped() if not name.startswith(others)}
     assert {kind for kind, *_ in SOTERIS} == soteris - {"soteri.unknown"}
 
@@ -286,5 +286,5 @@ def test_every_kind_says_why_it_matters():
         assert set(kind.kind) <= set(string.ascii_lowercase + "_."), kind.kind
         assert all(re.fullmatch(r"T\d{4}(\.\d{3})?", each) for each in kind.techniques), kind.kind
         assert kind.rules or kind.kind == "soteri.unknown", kind.kind
-        if not kind.kind.startswith(("bitbucket.", "forwarder.")) and kind.rules:
+        if not kind.kind.startswith(("bitbucket.", "forwarder.", "correlation.")) and kind.rules:
             assert kind.since, kind.kind
