@@ -15,7 +15,7 @@ from sigma.conditions import (
     ConditionOR,
 )
 from sigma.rule import SigmaRule
-from sigma.types import SigmaString, SpecialChars
+from sigma.types import SigmaNull, SigmaString, SpecialChars
 
 _LISTS: Final = ("objects", "changes", "attributes")
 """Fields of our event that are arrays of objects."""
@@ -68,6 +68,10 @@ def _compared(node: Any, *, negated: bool) -> str:  # noqa: ANN401
         parts = [inside(child, negated=negated) for child in node.args]
         both = isinstance(node, ConditionAND) is not negated
         return f"({(' && ' if both else ' || ').join(parts)})"
+    if isinstance(node.value, SigmaNull):
+        if negated:
+            raise ValueError(f"that {node.field} is there cannot be said in a metric filter")
+        return f"{_selector(node.field)} NOT EXISTS"
     operator = "!=" if negated else "="
     return f'{_selector(node.field)} {operator} "{_text(node.value)}"'
 
@@ -91,6 +95,8 @@ def _filter(node: Any) -> str:  # noqa: ANN401
         return f"({word.join(_filter(child) for child in node.args)})"
     first, dot, rest = node.field.partition(".")
     field = f"{first}.0{dot}{rest}" if first in _LISTS else node.field
+    if isinstance(node.value, SigmaNull):
+        return f"not ispresent({field})"
     text = _text(node.value)
     if "*" not in text:
         return f'{field} = "{text}"'

@@ -179,7 +179,7 @@ With [sigma-cli](https://github.com/SigmaHQ/sigma-cli) and the backend of your S
 ```sh
 pip install sigma-cli pysigma-backend-elasticsearch
 cd deploy/detections
-sigma convert -t eql -p pipelines/lists.yml -p pipelines/ecs.yml .
+sigma convert -t eql -p pipelines/lists.yml -p pipelines/ecs.yml -p pipelines/eql.yml .
 ```
 
 The rules look at the fields of our format `json` ([formats.md](formats.md)), as the log source
