@@ -11,7 +11,7 @@ import typer
 
 from forwarder.cli import completion
 from forwarder.cli.provision import DryRun, Emails, Listed, Without, Yes, addresses, chosen, settle
-from forwarder.cli.terminal import ConfigOption, loaded, out, shown
+from forwarder.cli.terminal import ConfigOption, err, loaded, out, quieten, shown
 
 if TYPE_CHECKING:
     from forwarder.sinks.cloudwatch_logs import CloudWatchLogsConfig
@@ -92,12 +92,16 @@ def cloudwatch(
     from forwarder.provision.cloudwatch.making import plan_making
     from forwarder.provision.cloudwatch.removing import plan_removing
 
+    quieten()
     emails, alerting = addresses(email or ()), chosen(listed or (), without or ())
     _refuse(emails, topic_arn, kms_key, prefix)
     if delete_log_group and not remove:
         raise typer.BadParameter("goes with --remove", param_hint="--delete-log-group")
     given = {"region": region, "profile": profile, "retention_days": retention_days}
     place, heartbeat = _place(config, sink, log_group, given)
+    if heartbeat == 0:
+        said = "[heartbeat] interval is 0s: no alarm can tell that the forwarder is silent"
+        err.print(f"[yellow]warning:[/] {shown(said)}")
     wanted = Wanted(
         log_group=place.log_group,
         detections=awaited(alerting, heartbeat),

@@ -1,8 +1,7 @@
 """What moto does not play of AWS, put between a boto3 session and moto; and what was called.
 
-moto confirms an e-mail subscription by itself, knows no AssociateKmsKey, and takes a metric filter
-for a log group that is not there. Source of each answer: botocore's models, and AWS's API
-reference of the operation.
+moto confirms an e-mail subscription by itself and knows no AssociateKmsKey. Source of each answer:
+botocore's models, and AWS's API reference of the operation.
 """
 
 import json

@@ -134,6 +134,8 @@ async def test_from_nothing_to_an_alarm_for_each_detection_that_tells_the_addres
             assert alarm["ComparisonOperator"] == "GreaterThanOrEqualToThreshold"
             assert alarm["TreatMissingData"] == "notBreaching"
             assert (alarm["Period"], alarm["DatapointsToAlarm"]) == (detection.window, 1)
+    for name_of_a_list in {each for detection in COUNTED for each in detection.lists}:
+        assert f"nobody is on its list: --list {name_of_a_list}=NAME" in said.stdout
     for detection in detections():
         if not detection.cloudwatch:
             assert f"leave  detection {detection.name}\n" in said.stdout
@@ -260,6 +262,7 @@ def test_two_log_groups_of_one_account_do_not_take_each_others_alarms(aws: Aws) 
         plan_making(Account(aws.session), wanted(log_group="/other"))
     assert "--prefix" in raised.value.remedy
     assert made(aws, log_group="/other", prefix="other")[0].verb == "create"
+    made(aws, prefix="soteri-forwarder-test")
     assert pending(made(aws)) == ()
 
 
@@ -311,6 +314,7 @@ retention_days = 90
     config.write_text(text.replace('"2h"', '"0s"'))
     said = await typed(*words, "--dry-run")
     assert "remove alarm soteri-forwarder-forwarder-silent" in said.stdout
+    assert "[heartbeat] interval is 0s" in said.stderr
     config.write_text(f'{text}format = "cef"\n')
     said = await typed(*words, "--dry-run")
     assert (said.code, 'sinks.aws.format: is "cef"' in said.stderr) == (78, True)
@@ -335,6 +339,10 @@ async def test_what_keeps_it_from_working_is_said_with_a_remedy(
     ):
         said = await typed(*words, "--region", REGION, *given)
         assert (said.code, option in said.stderr) == (2, True), given
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:1")
+    said = await typed(*words, "--region", REGION)
+    assert (said.code, "remedy: check region, endpoint_url, the proxy" in said.stderr) == (1, True)
+    monkeypatch.delenv("AWS_ENDPOINT_URL_STS")
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     said = await typed(*words, "--region", REGION)

@@ -11,6 +11,7 @@ from forwarder.sinks.cloudwatch_logs.failures import code_of, failure
 POLICY: Final = "deploy/cloudwatch/iam-policy-provision.json"
 _ABSENT: Final = ("ResourceNotFound", "NotFound")
 _DENIED: Final = ("AccessDenied", "AuthorizationError", "UnauthorizedOperation")
+_NOT_TAKEN: Final = ("InvalidParameter", "InvalidParameterValue", "Validation", "ValidationError")
 _ATTEMPTS: Final = 8
 """Of one call: PutMetricAlarm is throttled at three a second (CloudWatch's service quotas)."""
 
@@ -120,11 +121,14 @@ def _clients(session: Any, endpoint_url: str | None, timeout: float) -> dict[str
         read_timeout=timeout,
         user_agent_extra=f"soteri-forwarder/{__version__}",
     )
-    addresses = {"logs": endpoint_url, "cloudwatch": None, "sns": None, "sts": None}
+    # It is asked first, and whoever cannot reach AWS wants to know soon.
+    soon = config.merge(Config(retries={"mode": "standard", "max_attempts": 2}))
     try:
         return {
-            service: session.client(service, endpoint_url=address, config=config)
-            for service, address in addresses.items()
+            "logs": session.client("logs", endpoint_url=endpoint_url, config=config),
+            "cloudwatch": session.client("cloudwatch", config=config),
+            "sns": session.client("sns", config=config),
+            "sts": session.client("sts", config=soon),
         }
     except NoRegionError:
         said = "region: is missing: --region eu-central-1, AWS_REGION, or the sink's region"
@@ -144,6 +148,6 @@ def _failed(error: Exception, service: str, remedy: str) -> ForwarderError:
     if _short(error) in _DENIED:
         said = f"allow {action} in the role's policy; {POLICY} is the whole of what it takes"
         return AccessError(str(meant), remedy=said)
-    if remedy and isinstance(meant, AccessError) and _short(error).startswith(("Inv", "Valid")):
-        return AccessError(str(meant), remedy=remedy)
+    if _short(error) in _NOT_TAKEN:
+        return AccessError(str(meant), remedy=remedy or "AWS does not take this: please report it")
     return meant

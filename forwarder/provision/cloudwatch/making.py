@@ -48,9 +48,12 @@ def plan_making(account: Account, wanted: Wanted) -> list[Step]:
 
 
 def stale(account: Account, wanted: Wanted, found: Found, *, keep: set[str]) -> Iterator[Step]:
-    """Yield the removal of our alarms and filters but for those to `keep`; others' are left."""
+    """Yield the removal of our alarms and filters but for those to `keep`; others' are left.
+
+    Those of another prefix that begins like ours count into a namespace of their own.
+    """
     for name, alarm in found.alarms.items():
-        if name in keep:
+        if name in keep or alarm.said.get("Namespace") != wanted.prefix:
             continue
         if alarm.foreign:
             yield Step("leave", f"alarm {name}", note=alarm.foreign)
@@ -197,7 +200,9 @@ def _alert(account: Account, wanted: Wanted, found: Found, detection: Detection)
         account.call, "logs", "put_metric_filter", logGroupName=wanted.log_group, **members
     )
     there = _filter_fields(filter_there.said) if filter_there else None
-    yield _put(f"metric filter {name}", _filter_fields(members), there, act, note="")
+    empty = [each for each in detection.lists if f"%{each}%" in detection.cloudwatch]
+    note = "".join(f"nobody is on its list: --list {each}=NAME" for each in empty)
+    yield _put(f"metric filter {name}", _filter_fields(members), there, act, note=note)
     members = alerts.alarm(detection, wanted.prefix, topic_arn(account, wanted))
     # Tags are taken only where the alarm is new (PutMetricAlarm, Tags).
     tags = [{"Key": TAG, "Value": tag_value(wanted.log_group)}]
@@ -219,7 +224,9 @@ def _put(
     if there is None:
         return Step("create", what, done(act), note=note)
     differs = differences(fields, there)
-    return Step("change", what, done(act), differs) if differs else Step("leave", what)
+    if not differs:
+        return Step("leave", what)
+    return Step("change", what, done(act), differs, note)
 
 
 def _filter_fields(said: Mapping[str, Any]) -> dict[str, str]:
