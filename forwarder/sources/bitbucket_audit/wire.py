@@ -4,6 +4,7 @@ The straight road decodes in C. A page or a record that it does not take goes th
 only what is no object there, or has no readable time, becomes `Unreadable`.
 """
 
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -54,17 +55,24 @@ def record(raw: msgspec.Raw, *, namespace: str) -> Record | Unreadable:
     original = bytes(raw)
     try:
         original.decode()  # msgspec does not look at the bytes of strings that it skips
-        return _record(_entity(original), _on_one_line(original), namespace)
+        return record_of(_entity(original), _on_one_line(original), namespace)
     except (ValueError, OverflowError, RecursionError):  # msgspec's own errors are ValueErrors
         text = original.decode(errors="replace")
     try:
-        return _record(lenient.entity(text), _kept(original, text), namespace)
+        return record_of(lenient.entity(text), kept(original, text), namespace)
     except (ValueError, OverflowError, RecursionError) as error:
         return Unreadable(original, f"{type(error).__name__}: {error}"[:500])
 
 
-def _record(entity: Entity, original: msgspec.Raw, namespace: str) -> Record:
-    at = instants.parse(entity.timestamp)
+def record_of(
+    entity: Entity, original: msgspec.Raw, namespace: str, at: datetime | None = None
+) -> Record:
+    """Return the record of an entity that happened `at`, or when its timestamp says.
+
+    Raises:
+        ValueError, OverflowError: its timestamp is no instant.
+    """
+    at = at or instants.parse(entity.timestamp)
     told = entity.type or _NO_TYPE
     return Record(
         event_id=identity.derive(namespace, instants.millis(at), entity),
@@ -85,7 +93,7 @@ def _record(entity: Entity, original: msgspec.Raw, namespace: str) -> Record:
     )
 
 
-def _kept(original: bytes, text: str) -> msgspec.Raw:
+def kept(original: bytes, text: str) -> msgspec.Raw:
     """Return the original as JSON: itself where it is strict, else a string of its text."""
     try:
         original.decode()

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from forwarder.model import Actor, AffectedObject, Attribute, Change, Record, Unreadable
-from forwarder.sources.bitbucket_audit import identity, instants, lenient
+from forwarder.sources.bitbucket_audit import instants, lenient, wire
 from forwarder.sources.bitbucket_audit.selection import SEARCH_ACTION
 from forwarder.sources.bitbucket_audit.shapes import AuditType, Entity
 
@@ -35,7 +35,6 @@ class _Line(msgspec.Struct, frozen=True, rename="camel"):
 
 
 _line: Final = msgspec.json.Decoder(_Line).decode
-_any: Final = msgspec.json.Decoder(msgspec.Raw).decode
 _NO_TYPE: Final = AuditType()
 
 
@@ -86,7 +85,7 @@ class Reading:
                 text = line.decode(errors="replace")
                 entity = _leniently(text)
                 at = instants.millis(instants.parse(entity.timestamp))
-                original = _kept(line, text)
+                original = wire.kept(line, text)
             except (ValueError, OverflowError, RecursionError) as error:
                 return Unreadable(line, f"{type(error).__name__}: {error}"[:500])
         return at, entity, original
@@ -102,24 +101,7 @@ class Reading:
         return not own
 
     def _record(self, ms: int, entity: Entity, original: msgspec.Raw) -> Record:
-        told = entity.type or _NO_TYPE
-        return Record(
-            event_id=identity.derive(self._namespace, ms, entity),
-            occurred_at=instants.moment(ms),
-            category=told.category or "",
-            category_key=told.category_i18n_key or "",
-            action=told.action or "",
-            action_key=told.action_i18n_key or "",
-            actor=entity.author,
-            objects=entity.affected_objects or (),
-            changes=entity.changed_values or (),
-            attributes=entity.extra_attributes or (),
-            address=entity.source,
-            node=entity.node,
-            system=entity.system,
-            method=entity.method,
-            original=original,
-        )
+        return wire.record_of(entity, original, self._namespace, instants.moment(ms))
 
 
 def _time(at: _Instant) -> int:
@@ -161,13 +143,3 @@ def _leniently(text: str) -> Entity:
         found["timestamp"] = instants.moment(int(at)).isoformat()
     found["type"] = found.pop("auditType", None)
     return lenient.entity(json.dumps(found))
-
-
-def _kept(line: bytes, text: str) -> msgspec.Raw:
-    """Return the original as JSON: itself where it is strict, else a string of its text."""
-    try:
-        line.decode()
-        _any(line)
-    except (ValueError, RecursionError):
-        return msgspec.Raw(msgspec.json.encode(text))
-    return msgspec.Raw(line)
