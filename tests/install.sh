@@ -4,7 +4,7 @@
 # but never in CI, where nothing may be left out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-packages=(chromium fonts-dejavu-core buildah catatonit liblognorm-utils mmdebstrap podman postgresql prometheus rsyslog rsyslog-gnutls rsyslog-openssl rsyslog-relp runc systemd-container)
+packages=(buildah catatonit chromium file fonts-dejavu-core liblognorm-utils mmdebstrap podman postgresql prometheus rsyslog rsyslog-gnutls rsyslog-openssl rsyslog-relp runc systemd-container)
 
 missing=()
 for package in "${packages[@]}"; do

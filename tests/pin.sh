@@ -8,4 +8,5 @@ pin pyproject.toml deploy/requirements.txt
 pin deploy/requirements-build.in deploy/requirements-build.txt
 pin tests/requirements.in tests/requirements.txt
 pin tests/requirements-tools.in tests/requirements-tools.txt
+pin tests/requirements-appinspect.in tests/requirements-appinspect.txt
 pin tests/requirements-helm.in tests/requirements-helm.txt --no-deps

@@ -91,6 +91,8 @@ JSON_FORMATS: Final[Mapping[str, Fields]] = {
     ),
 }
 """Formats whose fields Splunk finds by itself, under these names."""
+_ONCE: Final = {"json": ("event_id", "kind", "severity")}
+_SEVERITY: Final = "lower(mvindex(severity, 0))"
 
 # Kinds that are made of what Bitbucket calls an action, and one that each stands for.
 _OTHERS: Final[Mapping[str, str]] = {
@@ -179,26 +181,35 @@ def _props() -> Iterator[str]:
     for name, fields in JSON_FORMATS.items():
         yield f"\n[{_sourcetype(name)}]"
         yield "KV_MODE = json"
-        yield from _once(in_the_event=name == "json")
+        yield from _lines(*_ONCE.get(name, ()))
+        if name == "ocsf":
+            yield f'EVAL-severity = if({_SEVERITY}="informational", "info", {_SEVERITY})'
         yield from _of_the_log(fields)
-        yield from _looked_up()
+        if name == "json":
+            # Detections search for words of `action`, data models for theirs: it has both.
+            yield f"EVAL-action = mvappend(action, {_action()})"
+        yield from _looked_up(action=name != "json")
     yield f"\n[{_sourcetype('splunk_cim')}]"
     yield "KV_MODE = json"
-    yield from _once(in_the_event=True)
+    yield from _lines("event_id", "kind")
+    informational = 'isnotnull(mvfind(severity, "^info"))'
+    yield f'EVAL-severity = if({informational}, "informational", mvindex(severity, 0))'
     yield "LOOKUP-soteri_forwarder_kinds = soteri_forwarder_kinds kind OUTPUT cim_model"
     yield from _cef()
     yield from _leef()
     yield ""
 
 
-def _once(*, in_the_event: bool) -> Iterator[str]:
-    """Yield what makes one value of the two that an indexed field and the event itself give."""
+def _lines(*once: str) -> Iterator[str]:
+    """Yield how lines are cut, and what makes one value of two.
+
+    `event_id`, `kind` and `severity` are indexed fields whatever the format; one that is in the
+    event too has two values.
+    """
     yield "SHOULD_LINEMERGE = false"
     yield r"LINE_BREAKER = ([\r\n]+)"
     yield "TRUNCATE = 5000000"
-    if in_the_event:
-        yield from (f"EVAL-{name} = mvindex({name}, 0)" for name in ("event_id", "kind"))
-        yield "EVAL-severity = mvindex(severity, -1)"
+    yield from (f"EVAL-{name} = mvindex({name}, 0)" for name in once)
 
 
 def _of_the_log(fields: Fields) -> Iterator[str]:
@@ -230,11 +241,24 @@ def _host(system: str) -> str:
     return rf'replace({system}, "^[a-z]+://(?:[^/@]*@)?([^/:]+).*$", "\1")'
 
 
-def _looked_up() -> Iterator[str]:
-    yield (
-        "LOOKUP-soteri_forwarder_kinds = soteri_forwarder_kinds kind"
-        " OUTPUT cim_model action change_type status vendor_product"
-    )
+def _looked_up(*, action: bool = True) -> Iterator[str]:
+    given = f"cim_model {'action ' if action else ''}change_type status vendor_product"
+    yield f"LOOKUP-soteri_forwarder_kinds = soteri_forwarder_kinds kind OUTPUT {given}"
+
+
+def _action() -> str:
+    """Return the expression that says what the lookup says of a kind's `action`."""
+    by_action: dict[str, list[str]] = {}
+    for kind in shipped():
+        by_action.setdefault(_meaning(kind)[1], []).append(kind)
+    cases = [
+        f"""in(mvindex(kind, 0), {", ".join(f'"{kind}"' for kind in kinds)}), "{action}\""""
+        for action, kinds in by_action.items()
+    ]
+    for pattern, kind in _OTHERS.items():
+        like = pattern.replace("*", "%")
+        cases.append(f'like(mvindex(kind, 0), "{like}"), "{_meaning(kind)[1]}"')
+    return f"case({', '.join(cases)})"
 
 
 def _cef() -> Iterator[str]:
@@ -243,7 +267,7 @@ def _cef() -> Iterator[str]:
 
     yield f"\n[{_sourcetype('cef')}]"
     yield "KV_MODE = none"
-    yield from _once(in_the_event=False)
+    yield from _lines()
     yield "REPORT-soteri_forwarder_cef = soteri_forwarder_cef_header, soteri_forwarder_cef_fields"
     yield 'EVAL-app = "bitbucket"'
     for name, key in (
@@ -266,7 +290,7 @@ def _cef() -> Iterator[str]:
 def _leef() -> Iterator[str]:
     yield f"\n[{_sourcetype('leef')}]"
     yield "KV_MODE = none"
-    yield from _once(in_the_event=False)
+    yield from _lines()
     yield (
         "REPORT-soteri_forwarder_leef = soteri_forwarder_leef_header, soteri_forwarder_leef_fields"
     )
