@@ -157,6 +157,12 @@ async def test_what_somebody_changed_is_named_and_set_right_and_nothing_else(
     assert alert == before | {"max_concurrent": "7"}
     assert len(place.splunk.writes) == 2
 
+    alert["actions"] = "webhook"
+    await place.provision("--yes")
+    assert alert["actions"] == "webhook,email"
+    alert["actions"] = "email, webhook"
+    assert "0 to change" in (await place.provision("--yes")).stdout
+
 
 async def test_what_a_release_or_a_user_leaves_out_goes_and_what_others_made_stays(
     place: Place,

@@ -174,6 +174,7 @@ class SplunkPlan:
             wanted = saved_search(detection, events=events)
             wanted |= email(detection, self._wanted.recipients)
             if (search := found.pop(name, None)) is not None:
+                wanted["actions"] = _with_email(_read(search).get("actions", ""))
                 yield self._change(search, f"alert {name}", wanted)
             else:
                 yield self._create(self._service.saved_searches, name, f"alert {name}", wanted)
@@ -265,6 +266,12 @@ def _text(value: object) -> str:
 def _same(value: str) -> str:
     """Return `value` without what a conf file does to white space."""
     return " ".join(value.split())
+
+
+def _with_email(actions: str) -> str:
+    """Return the actions of an alert, the e-mail among them: others are let be."""
+    there = [each for text in actions.split(",") if (each := text.strip())]
+    return actions if "email" in there else ",".join([*there, "email"])
 
 
 def _count(found: dict[str, str]) -> str:
