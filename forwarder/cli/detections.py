@@ -164,7 +164,9 @@ them all. They need events in the format `json`.
   lie; pySigma's own conversion cuts time into fixed hours and knows no order.
 - CloudWatch: a metric filter sees one event, tells upper from lower case, and looks at the first
   changed value, object and attribute alone. `many_findings_reviewed` counts for each person only
-  with the dimension `$.actor.name`. What it cannot say has a query of Logs Insights for people.
+  with the dimension `$.actor.name`. What it cannot say has a query of Logs Insights for people; and
+  the forwarder can put events in order itself (`[correlations]`), for which there are
+  `protection_gap`, `skips_above_habit` and `block_became_warning`.
 
 ## The list of those who may skip
 
