@@ -1,6 +1,6 @@
 """Makes the CloudFormation template and the Terraform module's detections, of the verb's own words.
 
-    python deploy/cloudwatch/generate.py
+    python -m deploy.cloudwatch.generate
 
 Writes template.yaml and terraform/detections.tf.json beside this file, which a test holds current.
 What they make is what ``soteri-forwarder provision cloudwatch`` makes.

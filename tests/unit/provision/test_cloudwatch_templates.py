@@ -24,7 +24,7 @@ COUNTED = tuple(each for each in detections() if each.cloudwatch)
 
 
 def test_the_generated_files_are_current() -> None:
-    remedy = "run deploy/cloudwatch/generate.py"
+    remedy = "run python -m deploy.cloudwatch.generate"
     assert generate.TEMPLATE.read_text("utf-8") == generate.template(), remedy
     assert generate.LOCALS.read_text("utf-8") == generate.locals_(), remedy
 
