@@ -39,7 +39,12 @@ def ask(config: Path | None, question: Question = "/livez", *, seconds: float = 
         answer = connection.getresponse()
         said = answer.read(10_000).decode("utf-8", "replace").rstrip()
     except (OSError, HTTPException) as error:
-        return Answer(1, f"error: the daemon does not answer at {address}: {error}")
+        said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return Answer(
+            1,
+            f"error: the daemon does not answer at {address}: {said}\n"
+            "  remedy: start it (soteri-forwarder run); where it runs, [server] listen is another",
+        )
     finally:
         connection.close()
     return Answer(0 if answer.status == 200 else 1, said)
@@ -54,9 +59,9 @@ def listening(path: Path | None, environ: Mapping[str, str]) -> str:
     """
     found = next((text for name, text in environ.items() if name.lower() == _VARIABLE), None)
     if found is None:
-        chosen = path or environ.get("FORWARDER_CONFIG") or "/etc/soteri-forwarder/config.toml"
-        file = Path(chosen)
-        tree = tomllib.loads(file.read_text("utf-8")) if file.exists() else {}
+        named = path or environ.get("FORWARDER_CONFIG")
+        file = Path(named or "/etc/soteri-forwarder/config.toml")
+        tree = tomllib.loads(file.read_text("utf-8")) if named or file.exists() else {}
         found = str(tree.get("server", {}).get("listen", "127.0.0.1:9187"))
     if not found:
         raise ValueError('it is "", which switches the server off: give it an address')

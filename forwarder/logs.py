@@ -8,7 +8,8 @@ page from its storing to each receipt.
 
 import logging
 import sys
-from typing import Any, Final, Literal, TextIO
+from contextlib import suppress
+from typing import Any, Final, Literal, TextIO, cast
 
 import msgspec
 import structlog
@@ -38,7 +39,7 @@ class LogConfig(Options):
 
         Records of the libraries' own loggers at warning or above take the same road.
         """
-        target = stream or sys.stderr
+        target = cast("TextIO", _Lossy(stream or sys.stderr))
         shared: list[Processor] = [
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
@@ -71,6 +72,24 @@ class LogConfig(Options):
             )
         )
         logging.basicConfig(level=logging.WARNING, handlers=[taken_over], force=True)
+
+
+class _Lossy:
+    """A stream that takes what it can: forwarding does not end where a log's disk is full."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.isatty = stream.isatty
+
+    def write(self, text: str) -> None:
+        """Write `text`, unless that is impossible."""
+        with suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        """Have everything written out that can be."""
+        with suppress(OSError):
+            self._stream.flush()
 
 
 def _conceal(_: WrappedLogger, __: str, line: EventDict) -> str:

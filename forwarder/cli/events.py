@@ -10,11 +10,12 @@ import typer
 
 from forwarder.cli import completion
 from forwarder.cli.listing import Output, listing
-from forwarder.cli.terminal import ConfigOption, loaded, parse_time
+from forwarder.cli.terminal import ConfigOption, err, loaded, parse_time, shown
 
 if TYPE_CHECKING:
     from forwarder.config import Config
     from forwarder.model import EventFilter
+    from forwarder.normalizers import Catalogue
 
 Kinds = Annotated[
     list[str] | None,
@@ -61,6 +62,7 @@ def events(
     """
     wanted = event_filter(since, until, kind, actor, project, repository)
     configuration = loaded(config)
+    doubt(kind, configuration.catalogue)
     anyio.run(lambda: _list(configuration, wanted, follow=follow, output=output))
 
 
@@ -83,6 +85,16 @@ def event_filter(
         projects=tuple(projects or ()),
         repositories=tuple(repositories or ()),
     )
+
+
+def doubt(kinds: list[str] | None, catalogue: Catalogue) -> None:
+    """Say which of `kinds` is likely misspelt; an action that nobody knows has a kind too."""
+    from forwarder.config.problems import did_you_mean
+
+    for kind in kinds or ():
+        known = catalogue.kinds
+        if "*" not in kind and kind.lower() not in known and (near := did_you_mean(kind, known)):
+            err.print(f"[yellow]note:[/] {shown(kind)} is no kind that is known{shown(near)}")
 
 
 async def _list(

@@ -22,6 +22,7 @@ from forwarder.cli.events import (
     Repositories,
     Since,
     Until,
+    doubt,
     event_filter,
 )
 from forwarder.cli.listing import Output, listing
@@ -95,6 +96,7 @@ def export(
         }
     )
     wanted = event_filter(since, until, kind, actor, None, None)
+    doubt(kind, catalogue)
     normalize = partial(CatalogueNormalizer(catalogue), source=name)
     anyio.run(lambda: _export(narrowed.open(name=name), normalize, wanted, output, to))
 

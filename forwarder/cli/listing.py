@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TextIO
 
+import typer
 from rich.text import Text
 
 from forwarder.cli.terminal import harmless_json, out, plain
@@ -118,9 +119,13 @@ class CsvListing:
 
 @contextmanager
 def listing(output: Output | None, path: Path | None = None) -> Iterator[Listing]:
-    """Yield a listing to `path` or stdout; unsaid, a terminal gets a table, a pipe JSON lines."""
+    """Yield a listing to `path` or stdout; unsaid, a terminal gets a table, a pipe JSON lines.
+
+    Raises:
+        typer.BadParameter: the file cannot be written.
+    """
     if path is not None:
-        with path.open("w", encoding="utf-8", newline="") as target:
+        with _file(path) as target:
             yield CsvListing(target) if output == "csv" else JsonListing(target, as_it_is=True)
         return
     chosen = output or ("table" if out.is_terminal else "json")
@@ -130,6 +135,14 @@ def listing(output: Output | None, path: Path | None = None) -> Iterator[Listing
     sys.stdout.reconfigure(encoding="utf-8", newline="")  # type: ignore[union-attr]
     yield CsvListing(sys.stdout) if chosen == "csv" else JsonListing(sys.stdout, as_it_is=False)
     sys.stdout.flush()
+
+
+def _file(path: Path) -> TextIO:
+    try:
+        return path.open("w", encoding="utf-8", newline="")
+    except OSError as error:
+        said = f"{path} cannot be written: {error.strerror}"
+        raise typer.BadParameter(said, param_hint="--to") from error
 
 
 def where(event: Event) -> str:

@@ -9,7 +9,7 @@ import anyio
 import typer
 
 from forwarder.cli import completion
-from forwarder.cli.events import Kinds, Since, Until, event_filter
+from forwarder.cli.events import Kinds, Since, Until, doubt, event_filter
 from forwarder.cli.terminal import INCOMPLETE, ConfigOption, err, loaded, out, say_json, shown
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def replay(
     wanted = event_filter(since, until, kind, None, None, None)
     configuration = loaded(config)
     known_sink(configuration, sink)
+    doubt(kind, configuration.catalogue)
     if cancel:
         anyio.run(_cancel, configuration, sink)
         return

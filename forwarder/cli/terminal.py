@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
@@ -123,10 +124,24 @@ def exit_codes() -> Iterator[None]:
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
-        # The reader of our pipe has gone, as `head` does; nothing is wrong. The interpreter flushes
-        # once more at its end (Python's documentation of signal, "Note on SIGPIPE").
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of our pipe has gone, as `head` does; nothing is wrong.
+        _silence()
         sys.exit(OK)
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        place = shown(str(error.filename or "the output"))
+        err.print(f"[red]error:[/] no room for {place}: {error.strerror}")
+        _silence()
+        sys.exit(INCOMPLETE)
+
+
+def _silence() -> None:
+    """Have nothing more written to stdout: the interpreter flushes once more at its end.
+
+    See Python's documentation of signal, "Note on SIGPIPE".
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def exit_code(error: Exception) -> int:

@@ -219,6 +219,8 @@ def _toml(file: Path) -> Iterator[tuple[Where, Leaf]]:
         )
     except OSError as error:
         problem = f"{file}: cannot be read: {error.strerror}"
+        if isinstance(error, PermissionError):
+            problem += "; run this as the user that runs the forwarder, or as root (sudo)"
     except UnicodeDecodeError as error:
         problem = f"{file}: is not UTF-8 text (at byte {error.start})"
     except tomllib.TOMLDecodeError as error:

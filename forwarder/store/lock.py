@@ -62,7 +62,7 @@ def _locked(path: Path) -> int:
     except OSError as error:
         raise StoreError(
             f"the lock file {path} cannot be opened: {error.strerror}",
-            remedy="the folder must be writable for the user that runs the forwarder",
+            remedy="run it as the user that the folder belongs to, or make the folder writable",
         ) from error
     try:
         _lock(descriptor)

@@ -297,8 +297,8 @@ def _unopened(path: Path, error: OSError) -> StoreError:
         )
     return StoreError(
         f"the store {path} cannot be opened: {error.strerror}",
-        remedy=f"{path.parent} must be a writable folder, and {path.name} a file in it, of the"
-        " user that runs the forwarder",
+        remedy="run this as the user that runs the forwarder, or as root (sudo);"
+        f" {path.parent} must be a writable folder of that user, and {path.name} a file in it",
     )
 
 

@@ -205,6 +205,36 @@ async def test_a_reader_that_has_gone_is_met_quietly(place: Place) -> None:
         assert process.returncode in (0, 1), verb
 
 
+async def test_a_full_disk_behind_a_verb_is_said_and_no_traceback(place: Place) -> None:
+    running = [_to_a_full_disk(words(verb, place)) for verb in ("events", "status")]
+    for process in running:
+        _, said = await anyio.to_thread.run_sync(process.communicate)
+        assert said == b"error: no room for the output: No space left on device\n"
+        assert process.returncode == 1
+
+
+async def test_a_file_that_cannot_be_written_is_named(place: Place) -> None:
+    done = await typed("export", "--since", "30d", "--to", place.folder, *place.config)
+    assert done.code == 2
+    assert f"{place.folder} cannot be written: Is a directory" in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize(("kind", "hint"), [("hook.skiped", "hook.skipped"), ("hook.*", "")])
+async def test_a_kind_that_is_likely_misspelt_is_doubted(
+    kind: str, hint: str, place: Place
+) -> None:
+    done = await typed("events", "--kind", kind, *place.config)
+    assert done.code == 0
+    assert f'did you mean "{hint}"?' in done.stderr if hint else done.stderr == ""
+
+
+def _to_a_full_disk(words: list[str]) -> "subprocess.Popen[bytes]":
+    with Path("/dev/full").open("wb") as full:
+        return subprocess.Popen(
+            [COMMAND, *words], stdout=full, stderr=subprocess.PIPE, env=environment()
+        )
+
+
 def _to_nobody(words: list[str]) -> "subprocess.Popen[bytes]":
     reading, writing = os.pipe()
     os.close(reading)

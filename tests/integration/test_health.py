@@ -73,7 +73,14 @@ def test_a_daemon_can_be_well_and_not_ready(tmp_path: Path):
 def test_a_daemon_that_is_not_there_is_not_well(tmp_path: Path):
     with daemon(tmp_path) as config:
         pass
-    assert ask(config).code == 1
+    code, said = ask(config)
+    assert code == 1
+    assert "Connection refused\n  remedy: start it" in said
+
+
+def test_a_file_that_was_named_and_is_not_there_is_said(tmp_path: Path):
+    code, said = ask(tmp_path / "config.tml")
+    assert (code, "config.tml" in said) == (78, True)
 
 
 @pytest.mark.parametrize("written", ['[server]\nlisten = ""', "server = 1", "[server", "[a]\n\x00"])

@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 from datetime import UTC, datetime
 from typing import Any
 
@@ -48,6 +49,15 @@ def progress(clock: Clock) -> Progress:
     made = Progress("sink", "splunk", RetryOptions(), clock=clock)
     made.succeeded()
     return made
+
+
+def test_a_log_that_cannot_be_written_ends_nothing():
+    with io.TextIOWrapper(io.FileIO("/dev/full", "w"), write_through=True) as full:
+        LogConfig().apply(full)
+        structlog.get_logger().warning("disk.filled")
+        logging.getLogger("library").warning("the same by the other road")
+        with pytest.raises(OSError, match="No space left"):
+            full.write("a line")
 
 
 def test_the_same_failure_is_said_once_and_then_how_often_it_was_and_since_when():
