@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check bench coverage matrix soak requirements clean
+.PHONY: demo test check bench coverage matrix soak generated requirements clean
 
 demo: .venv/runtime  ## Bitbucket, forwarder and a file, all on this machine, in under a minute
 	$(BIN)/python -m forwarder demo $(ARGS)
@@ -33,6 +33,11 @@ install:  ## as a systemd service, or an upgrade of it; as root
 
 uninstall:  ## configuration, state and logs stay
 	deploy/systemd/uninstall.sh
+
+generated: .venv/tests  ## what follows from the Sigma rules: detections, Splunk's add-on, AWS' templates
+	$(BIN)/python -m deploy.detections.generate
+	$(BIN)/python -m deploy.splunk.generate
+	$(BIN)/python -m deploy.cloudwatch.generate
 
 requirements:  ## pin again, hashed and without the name of any index
 	tests/pin.sh

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from anyio import to_thread
 
 from forwarder.detections import detections
 from forwarder.errors import AccessError, TransientError
 from forwarder.provision.splunk.access import SplunkAccess, connected
 from forwarder.provision.splunk.alerts import name_of
 from tests.fakes.command_line import Said, typed
+from tests.fakes.pseudo_terminal import at_a_terminal
 from tests.receivers.certificates import Certificates, make_certificates
 from tests.receivers.hec import served
 from tests.receivers.splunk_management import Member, SplunkManagement, User
@@ -283,6 +285,18 @@ async def test_nothing_is_done_where_nobody_answers_the_question(place: Place) -
     assert asked.code == 2
     assert "add --yes" in asked.stderr
     assert not place.splunk.writes
+
+
+@pytest.mark.real
+async def test_at_a_terminal_a_no_changes_nothing_and_a_yes_does_it(place: Place) -> None:
+    words = ("provision", "splunk", "--email", EMAIL, "--only", "alerts")
+    words += ("--url", place.url, "--admin-token-file", str(place.secret("admin", TOKEN)))
+    refused, screen = await to_thread.run_sync(at_a_terminal, words, {"Carry it out?": "n"})
+    assert refused == 1
+    assert not place.splunk.writes, screen
+    done, screen = await to_thread.run_sync(at_a_terminal, words, {"Carry it out?": "y"})
+    assert done == 0, screen
+    assert len(place.splunk.searches) == len(detections())
 
 
 async def test_a_configured_sink_says_where_and_which_index(place: Place) -> None:

@@ -3,6 +3,7 @@
 Splunk, "REST API Reference", saved/searches; savedsearches.conf.spec says what each field does.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -24,6 +25,7 @@ _SEVERITIES: Final[dict[Level, str]] = {
     "critical": "5",
 }
 _SHOWN: Final = "_time, kind, action, actor.name, objects{}.name, address, event_id"
+_PIPE: Final = re.compile(r"\n\s*\|")
 _SETTLING: Final = 60.0
 """Seconds until what was indexed can be searched."""
 
@@ -130,11 +132,10 @@ def _over_a_window(detection: Detection, events: str, every: float) -> dict[str,
 
 def _inside(events: str, search: str) -> str:
     """Return `search` over `events` alone, on one line: a conf file's values have one."""
-    which, pipe, rest = search.partition("\n|")
-    return f"{events} ({_line(which)}){' |' if pipe else ''}{_line(rest, ' ')}"
+    which, *commands = _PIPE.split(search)
+    return " | ".join([f"{events} ({_line(which)})", *map(_line, commands)])
 
 
-def _line(text: str, before: str = "") -> str:
-    joined = " ".join(text.split("\n"))
-    stripped = " ".join(part for part in joined.split(" ") if part)
-    return f"{before}{stripped}" if stripped else ""
+def _line(text: str) -> str:
+    """Return `text` on one line."""
+    return " ".join(stripped for each in text.split("\n") if (stripped := each.strip()))

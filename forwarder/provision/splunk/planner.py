@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
+from forwarder.concealed import conceal
 from forwarder.detections import Detection
 from forwarder.errors import PermanentError
 from forwarder.provision.plan import Difference, Step, differences
@@ -23,6 +24,8 @@ Part = Literal["index", "token", "alerts"]
 PARTS: Final[tuple[Part, ...]] = ("index", "token", "alerts")
 _PAGE: Final = 100
 """Saved searches asked for at once."""
+_TOLD: Final = frozenset({"search", "cron_schedule", "action.email.to"})
+"""Fields of a new alert that its plan shows; the rest follows from the detection."""
 _SPLUNKS_OWN: Final = frozenset({"main", "history", "summary", "splunklogger", "lastchanceindex"})
 
 
@@ -164,6 +167,7 @@ class SplunkPlan:
                 f"{self._where}: it does not show the token {self._wanted.token}",
                 remedy="give the user's role the capability edit_token_http",
             )
+        conceal(value)
         token_file.write(path, value)
 
     def _alerts(self) -> Iterator[Step]:
@@ -177,7 +181,8 @@ class SplunkPlan:
                 wanted["actions"] = _with_email(_read(search).get("actions", ""))
                 yield self._change(search, f"alert {name}", wanted)
             else:
-                yield self._create(self._service.saved_searches, name, f"alert {name}", wanted)
+                searches = self._service.saved_searches
+                yield self._create(searches, name, f"alert {name}", wanted, told=_TOLD)
         for name, search in sorted(found.items()):
             yield self._remove(
                 f"alert {name}",
@@ -220,12 +225,23 @@ class SplunkPlan:
             except KeyError:
                 return None
 
-    def _create(self, collection: Any, name: str, what: str, wanted: dict[str, str]) -> Step:  # noqa: ANN401  untyped
+    def _create(
+        self,
+        collection: Any,  # noqa: ANN401  untyped
+        name: str,
+        what: str,
+        wanted: dict[str, str],
+        *,
+        told: frozenset[str] | None = None,
+    ) -> Step:
+        """Return the step that creates it; the plan shows the fields in `told`, None for all."""
+
         def act() -> None:
             with translated(self._where, f"create {what}"):
                 collection.create(name, **wanted)
 
-        return Step("create", what, act, differences(wanted, {}))
+        shown = {field: text for field, text in wanted.items() if told is None or field in told}
+        return Step("create", what, act, differences(shown, {}))
 
     def _change(self, entity: Any, what: str, wanted: dict[str, str], note: str = "") -> Step:  # noqa: ANN401  untyped
         found = _read(entity)

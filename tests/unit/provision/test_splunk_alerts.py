@@ -1,5 +1,7 @@
 """An alert looks at every event once, and says the same thing once."""
 
+import re
+
 import pytest
 
 from forwarder.detections import Detection, detections
@@ -52,6 +54,11 @@ def test_silence_is_looked_for_over_its_window_and_told_once_in_it() -> None:
     assert "alert.suppress.fields" not in alert
 
 
+def test_a_search_on_several_lines_becomes_one_and_its_texts_stay_as_they_are() -> None:
+    alert = saved_search(detection(splunk='x="two  spaces"\n  | dedup x\n'), events=EVENTS)
+    assert '(x="two  spaces") | dedup x | dedup event_id' in alert["search"]
+
+
 def test_the_email_says_what_happened_and_when_it_is_harmless() -> None:
     told = email(detection(references=("https://example.com",)), ["a@example.com", "b@example.com"])
     assert told["action.email.to"] == "a@example.com, b@example.com"
@@ -69,3 +76,12 @@ def test_no_field_holds_what_a_conf_file_cannot(each: Detection) -> None:
     for name, value in saved_search(each, events=EVENTS).items():
         assert "\n" not in value, name
         assert value == value.strip(), name
+
+
+@pytest.mark.parametrize("each", detections(), ids=name_of)
+def test_every_bracket_and_quote_of_a_search_is_closed(each: Detection) -> None:
+    search = saved_search(each, events=EVENTS)["search"]
+    without_text = re.sub(r'"(?:[^"\\]|\\.)*"', "", search)
+    assert '"' not in without_text
+    assert without_text.count("(") == without_text.count(")")
+    assert "||" not in without_text.replace(" ", "")
