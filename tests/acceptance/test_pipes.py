@@ -120,6 +120,8 @@ VERBS: dict[str, tuple[str, ...]] = {
     "dead-letters discard": ("2", "--yes"),
     "config init": ("--yes", "--url", "https://b", "--sink", "file", "--token-file", "{folder}/t"),
     "config schema": (),
+    "provision splunk": ("--url", "https://127.0.0.1:1", "--dry-run"),
+    "provision cloudwatch": ("--dry-run",),
     "formats list": (),
     "formats schema": (),
 }
