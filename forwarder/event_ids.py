@@ -1,12 +1,12 @@
 """Event ids found again in what a destination holds, whatever the format. Pure."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Final
 
+from forwarder.times import milliseconds, moment
+
 _ID: Final = re.compile(rb"(?<![0-9A-Za-z])[0-9a-f]{32}(?![0-9A-Za-z])")
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 class Span:
@@ -34,9 +34,9 @@ class Span:
 
 def happened_at(event_id: str) -> datetime:
     """Return the time that an id begins with."""
-    return _EPOCH + int(event_id[:12], 16) * _MILLISECOND
+    return moment(int(event_id[:12], 16))
 
 
 def _milliseconds(at: datetime) -> int:
     """Return epoch milliseconds; 0 before 1970, whose ids sort behind all others."""
-    return max((at - _EPOCH) // _MILLISECOND, 0)
+    return max(milliseconds(at), 0)

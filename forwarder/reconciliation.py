@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from forwarder import times
 from forwarder.comparison import Side, compare
 from forwarder.config import Config, format_named
 from forwarder.errors import ForwarderError, PermanentError
@@ -14,7 +15,7 @@ from forwarder.event_ids import happened_at
 from forwarder.interfaces import Asks, Outbox
 from forwarder.model import EventFilter, Page, Record
 from forwarder.normalizers import CatalogueNormalizer
-from forwarder.sources.bitbucket_audit import BitbucketAuditConfig, instants
+from forwarder.sources.bitbucket_audit import BitbucketAuditConfig
 from forwarder.sources.bitbucket_audit.position import Position
 
 _MILLISECOND: Final = timedelta(milliseconds=1)
@@ -110,7 +111,7 @@ class Reconciler:
                 continue
             if checkpoint.mark < until:
                 found.unread.append(f"{name}: read up to {checkpoint.mark:%Y-%m-%d %H:%M:%S}Z only")
-            floor = instants.moment(Position.of(checkpoint, overlap=0).floor)
+            floor = times.moment(Position.of(checkpoint, overlap=0).floor)
             start, end = max(since, floor), min(until, checkpoint.mark)
             if start >= end:
                 continue

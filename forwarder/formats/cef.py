@@ -5,7 +5,6 @@ are escaped by a backslash; then ``key=value`` pairs parted by spaces, in whose 
 and an equals sign are escaped so, and line ends are written ``\n`` and ``\r``.
 """
 
-from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import msgspec
@@ -13,6 +12,7 @@ import msgspec
 from forwarder.formats.gist import addresses, context_of, detail, gist, host_of, outcome, product
 from forwarder.formats.meaning import meaning
 from forwarder.model import Event, Outgoing, Severity
+from forwarder.times import milliseconds
 
 VERSION: Final = "1"
 """Of the mapping: raised when a key changes its meaning or goes."""
@@ -25,8 +25,6 @@ _SEVERITIES: Final[dict[Severity, int]] = {
     "high": 8,
     "critical": 10,
 }
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND: Final = timedelta(milliseconds=1)
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -69,7 +67,7 @@ def _extension(event: Event) -> list[tuple[str, str | None]]:
     about = gist(event)
     actor, target = event.actor, about.user
     pairs: list[tuple[str, str | None]] = [
-        ("rt", str((event.occurred_at - _EPOCH) // _MILLISECOND)),
+        ("rt", str(milliseconds(event.occurred_at))),
         ("externalId", event.event_id),
         ("cat", event.category),
         ("act", event.action),

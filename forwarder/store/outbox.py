@@ -31,7 +31,6 @@ from forwarder.selection import matcher
 from forwarder.store.bell import Bell
 from forwarder.store.database import Database
 from forwarder.store.recent import Recent
-from forwarder.store.times import milliseconds
 from forwarder.store.transactions import (
     append,
     dead_letters,
@@ -43,6 +42,7 @@ from forwarder.store.transactions import (
     status,
     ways,
 )
+from forwarder.times import milliseconds
 
 _WINDOW: Final = 10_000  # places looked at in one step of `events`, so that it can be stopped
 _WINDOW_BYTES: Final = 4 * 1024**2  # stored bytes held in one step

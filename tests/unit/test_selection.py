@@ -1,27 +1,10 @@
 """Filters decide by what an event says, whatever the case; the rest is in the contract suite."""
 
-from datetime import UTC, datetime, timedelta
-
 from hypothesis import given
-from hypothesis import strategies as st
 
 from forwarder.model import AffectedObject, Attribute, EventFilter
 from forwarder.selection import matcher
-from forwarder.store.times import milliseconds, moment
 from tests.fakes.events import event, hostile_events
-
-moments = st.datetimes(timezones=st.just(UTC))
-
-
-@given(moments)
-def test_milliseconds_round_down_and_come_back(at: datetime) -> None:
-    back = moment(milliseconds(at))
-    assert timedelta(0) <= at - back < timedelta(milliseconds=1)
-
-
-@given(moments, moments)
-def test_milliseconds_keep_the_order(one: datetime, other: datetime) -> None:
-    assert one > other or milliseconds(one) <= milliseconds(other)
 
 
 @given(hostile_events())

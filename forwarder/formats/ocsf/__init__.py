@@ -4,7 +4,6 @@ https://schema.ocsf.io/1.9.0. classes.py has the classes, objects.py the objects
 docs/formats.md argues the choice for each kind.
 """
 
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -14,6 +13,7 @@ from forwarder.formats.meaning import meaning
 from forwarder.formats.ocsf.classes import OTHER, Told, classify
 from forwarder.formats.ocsf.objects import actor_of, device_of, endpoint_of
 from forwarder.model import Event, Outgoing, Severity
+from forwarder.times import milliseconds
 
 VERSION: Final = "1.9.0"
 """Of the schema."""
@@ -32,8 +32,6 @@ _SEVERITIES: Final[dict[Severity, str]] = {
     "high": "High",
     "critical": "Critical",
 }
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND: Final = timedelta(milliseconds=1)
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -62,7 +60,7 @@ class OcsfFormat:
             "severity_id": SEVERITIES[event.severity],
             "status": "Unknown" if well is None else "Success" if well else "Failure",
             "status_id": 0 if well is None else 1 if well else 2,
-            "time": (event.occurred_at - _EPOCH) // _MILLISECOND,
+            "time": milliseconds(event.occurred_at),
             "type_name": f"{chosen.name}: {activity.name}",
             "type_uid": chosen.uid * 100 + activity.number,
         }

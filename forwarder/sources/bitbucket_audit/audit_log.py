@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 import structlog
 
+from forwarder import times
 from forwarder.errors import AccessError, TransientError
 from forwarder.model import Record, Unreadable
 from forwarder.sources.bitbucket_audit import identity, instants, wire
@@ -165,7 +166,7 @@ class AuditLog:
                 if isinstance(record, Unreadable):
                     found.append(window.end)
                 else:
-                    ms = instants.millis(record.occurred_at)
+                    ms = times.milliseconds(record.occurred_at)
                     found.append(min(max(ms, window.start), window.end))
         return max(found, default=None)
 
@@ -210,7 +211,7 @@ class AuditLog:
                 stretch.unreadable.append(record)
                 continue
             stretch.size += len(record.original)
-            ms = instants.millis(record.occurred_at)
+            ms = times.milliseconds(record.occurred_at)
             newest, oldest = max(newest, ms), min(oldest, ms)
             if stretch.window.holds(ms) and self.selection.wants(record, user=self._client.user):
                 newest_first.append(record)

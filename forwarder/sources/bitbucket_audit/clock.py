@@ -6,7 +6,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-from forwarder.sources.bitbucket_audit import instants
+from forwarder import times
 
 _BELIEVABLE: Final = 86_400_000
 JITTER: Final = 2_000
@@ -43,7 +43,7 @@ class ServerClock:
         except ValueError:
             return
         at = at.replace(tzinfo=UTC) if at.tzinfo is None else at
-        self._heard = instants.millis(at), self._steady()
+        self._heard = times.milliseconds(at), self._steady()
 
     def now(self) -> tuple[int, int]:
         """Return the milliseconds that are past at the server, and those that it has reached."""

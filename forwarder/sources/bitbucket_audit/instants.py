@@ -1,14 +1,13 @@
 """Instants as Bitbucket counts them: whole milliseconds since 1970, before it negative. Pure."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
 
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND: Final = timedelta(milliseconds=1)
+from forwarder.times import milliseconds, moment
 
-EARLIEST: Final = (datetime(1, 1, 1, tzinfo=UTC) - EPOCH) // _MILLISECOND
+EARLIEST: Final = milliseconds(datetime(1, 1, 1, tzinfo=UTC))
 """The first instant that can be written: the year 1."""
-LATEST: Final = (datetime.max.replace(tzinfo=UTC) - EPOCH) // _MILLISECOND
+LATEST: Final = milliseconds(datetime.max.replace(tzinfo=UTC))
 """The last one: the year 9999."""
 
 
@@ -23,20 +22,6 @@ def parse(text: str) -> datetime:
     if at.tzinfo is UTC:
         return at
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-
-
-def millis(at: datetime) -> int:
-    """Return the millisecond in which `at` lies."""
-    return (at - EPOCH) // _MILLISECOND
-
-
-def moment(ms: int) -> datetime:
-    """Return the aware UTC time at the start of a millisecond.
-
-    Raises:
-        OverflowError: outside of the years 1 to 9999.
-    """
-    return EPOCH + ms * _MILLISECOND
 
 
 def written(ms: int) -> str:

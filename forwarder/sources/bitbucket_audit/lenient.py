@@ -7,8 +7,8 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from forwarder import times
 from forwarder.model import Actor, AffectedObject, Attribute, Change
-from forwarder.sources.bitbucket_audit import instants
 from forwarder.sources.bitbucket_audit.shapes import AuditType, Entity
 
 _TOKEN: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{},:]', re.DOTALL)
@@ -82,7 +82,7 @@ def entity(text: str) -> Entity:
 
 def _timestamp(value: object) -> str:
     if isinstance(value, Number):  # epoch milliseconds, as Bitbucket's older APIs write them
-        return instants.moment(int(value)).isoformat()
+        return times.moment(int(value)).isoformat()
     if isinstance(value, str):
         return value
     raise ValueError("it has no timestamp" if value is None else "its timestamp is no text")

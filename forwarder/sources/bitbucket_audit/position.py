@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from forwarder import times
 from forwarder.model import Checkpoint
 from forwarder.sources.bitbucket_audit import instants
 
@@ -29,11 +30,11 @@ class Position:
     @classmethod
     def of(cls, checkpoint: Checkpoint, *, overlap: int) -> "Position":
         """Return what `checkpoint` says; what an older one does not say is made up safely."""
-        mark = instants.millis(checkpoint.mark)
+        mark = times.milliseconds(checkpoint.mark)
 
         def kept(name: str, default: int) -> int:
             text = checkpoint.extra.get(name)
-            return instants.millis(instants.parse(text)) if isinstance(text, str) else default
+            return times.milliseconds(instants.parse(text)) if isinstance(text, str) else default
 
         return cls(
             mark=mark,
@@ -62,4 +63,4 @@ class Position:
     @property
     def at(self) -> datetime:
         """The mark as a time."""
-        return instants.moment(self.mark)
+        return times.moment(self.mark)

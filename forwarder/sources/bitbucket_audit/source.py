@@ -8,6 +8,7 @@ from typing import Literal
 
 import structlog
 
+from forwarder import times
 from forwarder.errors import AccessError
 from forwarder.model import AuditSettings, Checkpoint, Concern, Page, Record, Unreadable
 from forwarder.sources.bitbucket_audit import instants, probing
@@ -127,7 +128,7 @@ class BitbucketAudit:
             return Position(past, past, past, floor=past, ids=self._watch.ids)
         floor = instants.EARLIEST
         if isinstance(self._start_at, datetime):
-            floor = min(instants.millis(self._start_at), past)
+            floor = min(times.milliseconds(self._start_at), past)
         start = await self._log.oldest(floor, past)
         return Position(start, start, past, floor=floor, ids=self._watch.ids)
 
@@ -144,21 +145,21 @@ class BitbucketAudit:
         """
         await self._prepare()
         _, reached = self._client.clock.now()
-        start = instants.EARLIEST if since is None else instants.millis(since)
-        end = reached if until is None else instants.millis(until)
+        start = instants.EARLIEST if since is None else times.milliseconds(since)
+        end = reached if until is None else times.milliseconds(until)
         if start > end:
             return
         start = await self._log.oldest(start, end)
         async with aclosing(self._log.read(start, end)) as stretches:
             async for stretch in stretches:
-                mark = Checkpoint(instants.moment(stretch.window.end))
+                mark = Checkpoint(times.moment(stretch.window.end))
                 yield await self._page(stretch, mark)
 
     async def _page(self, stretch: Stretch, checkpoint: Checkpoint) -> Page:
         records = stretch.records
         if self._enrichment:
             records = await self._enrichment.enriched(records)
-        window = instants.moment(stretch.window.start), instants.moment(stretch.window.end)
+        window = times.moment(stretch.window.start), times.moment(stretch.window.end)
         return Page(tuple(records), checkpoint, tuple(stretch.unreadable), window)
 
     def decode(self, original: bytes) -> Record | Unreadable:
@@ -172,7 +173,7 @@ class BitbucketAudit:
     async def has_moved(self, since: datetime) -> bool:
         """Ask for the newest rows of any kind; see `interfaces.Inspects`. Writes an audit row."""
         _, reached = self._client.clock.now()
-        return await self._log.has_others(instants.millis(since), reached)
+        return await self._log.has_others(times.milliseconds(since), reached)
 
     async def probe(self) -> str:
         """Ask for the version and for one event; return what was found.

@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from forwarder import times
 from forwarder.model import Record, Unreadable
 from forwarder.sources.bitbucket_audit import identity, instants, lenient
 from forwarder.sources.bitbucket_audit.shapes import Answer, AuditType, Entity
@@ -75,7 +76,7 @@ def record_of(
     at = at or instants.parse(entity.timestamp)
     told = entity.type or _NO_TYPE
     return Record(
-        event_id=identity.derive(namespace, instants.millis(at), entity),
+        event_id=identity.derive(namespace, times.milliseconds(at), entity),
         occurred_at=at,
         category=told.category or "",
         category_key=told.category_i18n_key or "",

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from forwarder import times
 from forwarder.model import Actor, AffectedObject, Attribute, Change, Record, Unreadable
 from forwarder.sources.bitbucket_audit import instants, lenient, wire
 from forwarder.sources.bitbucket_audit.selection import SEARCH_ACTION
@@ -84,7 +85,7 @@ class Reading:
             try:
                 text = line.decode(errors="replace")
                 entity = _leniently(text)
-                at = instants.millis(instants.parse(entity.timestamp))
+                at = times.milliseconds(instants.parse(entity.timestamp))
                 original = wire.kept(line, text)
             except (ValueError, OverflowError, RecursionError) as error:
                 return Unreadable(line, f"{type(error).__name__}: {error}"[:500])
@@ -101,7 +102,7 @@ class Reading:
         return not own
 
     def _record(self, ms: int, entity: Entity, original: msgspec.Raw) -> Record:
-        return wire.record_of(entity, original, self._namespace, instants.moment(ms))
+        return wire.record_of(entity, original, self._namespace, times.moment(ms))
 
 
 def _time(at: _Instant) -> int:
@@ -138,8 +139,8 @@ def _leniently(text: str) -> Entity:
     at = found.get("timestamp")
     if isinstance(at, dict):
         ms = _time(_Instant(int(float(at.get("epochSecond", ""))), int(float(at.get("nano") or 0))))
-        found["timestamp"] = instants.moment(ms).isoformat()
+        found["timestamp"] = times.moment(ms).isoformat()
     elif isinstance(at, number):  # epoch milliseconds, as in Bitbucket's older APIs
-        found["timestamp"] = instants.moment(int(at)).isoformat()
+        found["timestamp"] = times.moment(int(at)).isoformat()
     found["type"] = found.pop("auditType", None)
     return lenient.entity(json.dumps(found))

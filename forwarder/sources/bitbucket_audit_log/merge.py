@@ -10,6 +10,7 @@ from typing import BinaryIO, Final, NamedTuple
 
 import structlog
 
+from forwarder import times
 from forwarder.model import Record, Unreadable
 from forwarder.sources.bitbucket_audit import instants
 from forwarder.sources.bitbucket_audit_log.disk import Disk
@@ -67,7 +68,7 @@ def _folder(files: list[Followed], reading: Reading, disk: Disk) -> Iterator[Ite
                 for line, end in lines(contents, start, settled=_settled(followed)):
                     found = reading.record(line) if line.strip() else None
                     if isinstance(found, Record):
-                        ms = instants.millis(found.occurred_at)
+                        ms = times.milliseconds(found.occurred_at)
                     if found is not None or not line:
                         yield Item(ms, found, followed, end, False, head)  # noqa: FBT003
                 yield Item(ms, None, followed, end, True, head)  # noqa: FBT003

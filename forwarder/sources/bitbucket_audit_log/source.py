@@ -11,6 +11,7 @@ from typing import Any, Final
 import structlog
 from anyio import to_thread
 
+from forwarder import times
 from forwarder.errors import AccessError, TransientError
 from forwarder.model import Checkpoint, Page, Record, Unreadable
 from forwarder.sources.bitbucket_audit import instants
@@ -48,7 +49,7 @@ class _Look:
         extra: dict[str, Any] = {"files": places.stored(stand)}
         if self.floor > instants.EARLIEST:
             extra["start_at"] = instants.written(self.floor)
-        return Checkpoint(instants.moment(self.mark), extra)
+        return Checkpoint(times.moment(self.mark), extra)
 
 
 class BitbucketAuditLog:
@@ -109,7 +110,7 @@ class BitbucketAuditLog:
         folders = len({one.file.folder for one in followed})
         size = sum(one.file.size for one in followed)
         newest = max(one.file.modified for one in followed)
-        written = datetime.fromtimestamp(newest, tz=instants.EPOCH.tzinfo)
+        written = datetime.fromtimestamp(newest, tz=times.EPOCH.tzinfo)
         return (
             f"{len(followed)} {'file' if len(followed) == 1 else 'files'} in "
             f"{folders} {'folder' if folders == 1 else 'folders'}, "
@@ -138,11 +139,11 @@ class BitbucketAuditLog:
             followed, away = self._match(places.known(extra))
             floor, mark = instants.EARLIEST, now
             if after is not None:
-                mark = instants.millis(after.mark)
+                mark = times.milliseconds(after.mark)
                 if "start_at" in extra:
-                    floor = instants.millis(instants.parse(extra["start_at"]))
+                    floor = times.milliseconds(instants.parse(extra["start_at"]))
             elif isinstance(self._start_at, datetime):
-                floor = mark = min(instants.millis(self._start_at), now)
+                floor = mark = min(times.milliseconds(self._start_at), now)
             elif self._start_at == "now":
                 for one in followed:
                     self._skip(one)

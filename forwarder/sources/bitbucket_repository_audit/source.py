@@ -11,6 +11,7 @@ from urllib.parse import quote
 import msgspec
 import structlog
 
+from forwarder import times
 from forwarder.errors import AccessError, ForwarderError, TransientError
 from forwarder.model import AffectedObject, Checkpoint, Page, Record, Unreadable
 from forwarder.sources.bitbucket_audit import identity, instants
@@ -118,11 +119,11 @@ class BitbucketRepositoryAudit:
     def _floor(self, after: Checkpoint | None, past: int) -> int:
         if after is not None:
             at = after.extra.get("start_at")
-            return instants.millis(instants.parse(at)) if at else instants.EARLIEST
+            return times.milliseconds(instants.parse(at)) if at else instants.EARLIEST
         if self._start_at == "beginning":
             return instants.EARLIEST
         if isinstance(self._start_at, datetime):
-            return min(instants.millis(self._start_at), past)
+            return min(times.milliseconds(self._start_at), past)
         return past
 
     def _checkpoint(
@@ -131,11 +132,11 @@ class BitbucketRepositoryAudit:
         named = {subject.named for subject in self._subjects}
         kept = {name: ms for name, ms in marks.items() if name in named}
         oldest = min(kept.values()) if len(kept) == len(named) else max(floor, 0)
-        mark = oldest if after is None else max(oldest, instants.millis(after.mark))
+        mark = oldest if after is None else max(oldest, times.milliseconds(after.mark))
         extra: dict[str, Any] = {"marks": {name: instants.written(ms) for name, ms in kept.items()}}
         if floor > instants.EARLIEST:
             extra["start_at"] = instants.written(floor)
-        return Checkpoint(instants.moment(mark), extra)
+        return Checkpoint(times.moment(mark), extra)
 
     async def _walk(self, subject: Subject, since: int) -> tuple[list[Record], list[Unreadable]]:
         """Return all from `since` on, oldest first; whole milliseconds, so that equals count."""
@@ -151,7 +152,7 @@ class BitbucketRepositoryAudit:
                 record = values.record(raw, namespace=self._namespace, objects=objects)
                 if isinstance(record, Unreadable):
                     unreadable.append(record)
-                elif instants.millis(record.occurred_at) < since:
+                elif times.milliseconds(record.occurred_at) < since:
                     passed = True
                 elif not self._actions or record.action in self._actions:
                     read.append(record)
@@ -217,7 +218,7 @@ class BitbucketRepositoryAudit:
 
 def _marks(after: Checkpoint | None) -> dict[str, int]:
     stored = after.extra.get("marks", {}) if after else {}
-    return {name: instants.millis(instants.parse(at)) for name, at in stored.items()}
+    return {name: times.milliseconds(instants.parse(at)) for name, at in stored.items()}
 
 
 def _beyond(tail: list[msgspec.Raw], found: list[msgspec.Raw]) -> list[msgspec.Raw]:

@@ -4,8 +4,9 @@ from typing import Any, Final
 
 import msgspec
 
+from forwarder import times
 from forwarder.model import Actor, AffectedObject, Attribute, Record, Unreadable
-from forwarder.sources.bitbucket_audit import identity, instants
+from forwarder.sources.bitbucket_audit import identity
 from forwarder.sources.bitbucket_audit.shapes import AuditType, Entity
 
 _DETAILS: Final = "bitbucket.audit.attribute.legacy.details"
@@ -56,7 +57,7 @@ def record(
     try:
         original.decode()
         found = _value(original)
-        at = instants.moment(found.timestamp)
+        at = times.moment(found.timestamp)
     except (ValueError, OverflowError, RecursionError) as error:
         return Unreadable(original, f"{type(error).__name__}: {error}"[:500])
     user = found.user

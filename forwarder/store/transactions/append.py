@@ -11,9 +11,9 @@ from sqlalchemy import Connection, Dialect, bindparam, insert, select, update
 from forwarder import chain
 from forwarder.model import Checkpoint, Event, Link, Stored, Unreadable
 from forwarder.store.schema import CHAINS, CHECKPOINTS, EVENTS, PLACES
-from forwarder.store.times import milliseconds
 from forwarder.store.transactions import put, trails
 from forwarder.store.transactions.dead_letters import bury_record, discard
+from forwarder.times import milliseconds
 
 _ROWS_AT_ONCE: Final = 500  # in one insert
 _FEW: Final = 50

@@ -23,9 +23,9 @@ from sqlalchemy import (
 from forwarder.errors import Reason
 from forwarder.model import Batch, DeadLetter, Rejection, Stored, Unreadable
 from forwarder.store.schema import DEAD_LETTERS, DISCARDED
-from forwarder.store.times import milliseconds, moment
 from forwarder.store.transactions import trails
 from forwarder.store.transactions.events import stored
+from forwarder.times import milliseconds, moment
 
 _AT_ONCE: Final = 500  # ids in one statement
 

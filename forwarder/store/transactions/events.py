@@ -10,8 +10,8 @@ from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, or_, 
 from forwarder.errors import StoreError
 from forwarder.model import Event, EventFilter, Stored
 from forwarder.store.schema import DISCARDED, EVENTS, PLACES
-from forwarder.store.times import milliseconds
 from forwarder.store.transactions import trails
+from forwarder.times import milliseconds
 
 PRUNED_AT_ONCE: Final = 2000
 """Events looked at in one pruning transaction: some 20 ms in which nothing else can be written."""

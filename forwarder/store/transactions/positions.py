@@ -10,9 +10,9 @@ from sqlalchemy import Connection, bindparam, exists, func, insert, or_, select,
 from forwarder.model import Backlog, Batch, Receipt, Rejection, Stored, body_of
 from forwarder.store.recent import Recent
 from forwarder.store.schema import DEAD_LETTERS, EVENTS, PLACES, POSITIONS, REPLAYS
-from forwarder.store.times import moment
 from forwarder.store.transactions import dead_letters, replays, trails
 from forwarder.store.transactions.events import FIRST_AFTER, stored
+from forwarder.times import moment
 
 _encode: Final = msgspec.json.Encoder().encode
 

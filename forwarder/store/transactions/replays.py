@@ -9,8 +9,8 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, select, upda
 from forwarder.model import Batch, EventFilter, Replay, Stored
 from forwarder.selection import matcher
 from forwarder.store.schema import EVENTS, REPLAYS
-from forwarder.store.times import milliseconds
 from forwarder.store.transactions.events import conditions, stored
+from forwarder.times import milliseconds
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(EventFilter).decode

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, bindparam, case, delete, insert, select, upda
 
 from forwarder.model import Sample
 from forwarder.store.schema import SAMPLES
-from forwarder.store.times import milliseconds, moment
+from forwarder.times import milliseconds, moment
 
 _DAY: Final = 86_400_000
 

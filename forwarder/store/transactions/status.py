@@ -7,12 +7,12 @@ from sqlalchemy import Connection, func, literal_column, select
 
 from forwarder.model import Note, StoredSink, StoredSource, StoreStatus
 from forwarder.store.schema import CHECKPOINTS, EVENTS, NOTES, POSITIONS
-from forwarder.store.times import moment
 from forwarder.store.transactions import leases, put, replays
 from forwarder.store.transactions.append import chain_heads, decode_checkpoint
 from forwarder.store.transactions.dead_letters import asked, count_dead_letters
 from forwarder.store.transactions.events import count_and_rate
 from forwarder.store.transactions.positions import backlog
+from forwarder.times import moment
 
 # As its partial index says it, so that the events are not gone through.
 _UNKNOWN: Final = (

@@ -21,7 +21,7 @@ from sqlalchemy import (
 
 from forwarder.model import Batch
 from forwarder.store.schema import DEAD_LETTERS, EVENTS, PAGES, POSITIONS, RECEIPTS
-from forwarder.store.times import milliseconds
+from forwarder.times import milliseconds
 
 _PAGE: Final = insert(PAGES)
 _RECEIPT: Final = insert(RECEIPTS)

@@ -8,9 +8,9 @@ from sqlalchemy import Connection, Row, select
 
 from forwarder.model import EventFilter, StoredPage, StoredReceipt, Trail
 from forwarder.store.schema import DEAD_LETTERS, EVENTS, PAGES, POSITIONS, RECEIPTS
-from forwarder.store.times import moment
 from forwarder.store.transactions import dead_letters
 from forwarder.store.transactions.events import decoded
+from forwarder.times import moment
 
 _wanted: Final = msgspec.json.Decoder(EventFilter).decode
 

@@ -1,7 +1,7 @@
 """What a checkpoint keeps is found again; what it lacks is made up safely."""
 
+from forwarder import times
 from forwarder.model import Checkpoint
-from forwarder.sources.bitbucket_audit import instants
 from forwarder.sources.bitbucket_audit.position import Position
 
 
@@ -14,5 +14,5 @@ def test_a_position_survives_its_checkpoint() -> None:
 
 
 def test_a_bare_mark_is_enough_to_go_on_from() -> None:
-    checkpoint = Checkpoint(instants.moment(1000))
+    checkpoint = Checkpoint(times.moment(1000))
     assert Position.of(checkpoint, overlap=300) == Position(mark=1000, resume=700, rescanned=1000)
