@@ -1,6 +1,7 @@
 """What moto does not play of AWS, put between a boto3 session and moto; and what was called.
 
-moto confirms an e-mail subscription by itself and knows no AssociateKmsKey. Source of each answer:
+moto confirms an e-mail subscription by itself, and knows neither AssociateKmsKey nor a log group's
+class. Source of each answer:
 botocore's models, and AWS's API reference of the operation.
 """
 
@@ -22,12 +23,13 @@ class Aws:
     confirmed: set[str] = field(default_factory=set)
     calls: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
     keys: dict[str, str] = field(default_factory=dict)
+    group_class: str = "STANDARD"
 
     def __post_init__(self) -> None:
         events = self.session.events
         events.register("provide-client-params", self._recorded)
         events.register("before-call.cloudwatch-logs.AssociateKmsKey", self._associate)
-        events.register("after-call.cloudwatch-logs.DescribeLogGroups", self._with_keys)
+        events.register("after-call.cloudwatch-logs.DescribeLogGroups", self._as_it_is)
         events.register("after-call.sns.ListSubscriptionsByTopic", self._as_confirmed)
 
     def made(self) -> set[str]:
@@ -46,8 +48,9 @@ class Aws:
         self.keys[asked["logGroupName"]] = asked["kmsKeyId"]
         return AWSResponse(params["url"], 200, {}, None), {}
 
-    def _with_keys(self, parsed: dict[str, Any], **_: object) -> None:
+    def _as_it_is(self, parsed: dict[str, Any], **_: object) -> None:
         for group in parsed.get("logGroups", ()):
+            group["logGroupClass"] = self.group_class
             if key := self.keys.get(group["logGroupName"]):
                 group["kmsKeyId"] = key
 

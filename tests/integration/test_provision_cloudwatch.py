@@ -1,4 +1,9 @@
-"""`provision cloudwatch` against a real moto, and tests/fakes/aws.py where moto has no word."""
+"""`provision cloudwatch` against a real moto, and tests/fakes/aws.py where moto has no word.
+
+moto keeps what is put and gives it back. It does not look at what AWS would refuse (a pattern's
+grammar, an alarm's periods, names, a key's policy), counts nothing by a metric filter, and never
+turns an alarm on: that a pattern finds its events is shown where detections are tested.
+"""
 
 import json
 from collections.abc import Iterator
@@ -257,6 +262,13 @@ def test_what_was_not_made_here_is_left_alone_and_said(
     assert "--topic-arn" in raised.value.remedy
     steps_of_theirs = plan_making(Account(aws.session), wanted(emails=(), topic_arn=TOPIC))
     assert "topic" not in {step.what.split()[0] for step in pending(steps_of_theirs)}
+
+
+def test_a_log_group_that_can_have_no_metric_filters_is_refused(aws: Aws, logs: Any) -> None:
+    logs.create_log_group(logGroupName=GROUP)
+    aws.group_class = "INFREQUENT_ACCESS"
+    with pytest.raises(AccessError, match="INFREQUENT_ACCESS"):
+        plan_making(Account(aws.session), wanted())
 
 
 def test_two_log_groups_of_one_account_do_not_take_each_others_alarms(aws: Aws) -> None:

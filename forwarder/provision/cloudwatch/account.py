@@ -54,7 +54,12 @@ class Account:
         self._clients = _clients(session, endpoint_url, timeout)
         self.region = str(self._clients["logs"].meta.region_name)
         self.partition = str(self._clients["logs"].meta.partition)
-        self.number = str(self.call("sts", "get_caller_identity")["Account"])
+        self.number = str(self.call("sts", "get_caller_identity").get("Account", ""))
+        if not self.number:
+            raise AccessError(
+                "the answer is not AWS's",
+                remedy="check the proxy (HTTPS_PROXY) and AWS_ENDPOINT_URL: something else answers",
+            )
 
     def __str__(self) -> str:
         return f"AWS account {self.number}, region {self.region}"
@@ -86,10 +91,11 @@ class Account:
             AccessError, TransientError: nothing is known.
         """
         from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.parsers import ResponseParserError
 
         try:
             answer: Mapping[str, Any] = getattr(self._clients[service], operation)(**members)
-        except (BotoCoreError, ClientError) as error:
+        except (BotoCoreError, ClientError, ResponseParserError) as error:
             if _short(error) in _ABSENT:
                 return None
             raise _failed(error, service, remedy) from error
@@ -102,11 +108,12 @@ class Account:
             AccessError, TransientError: what was yielded is not all.
         """
         from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.parsers import ResponseParserError
 
         try:
             for page in self._clients[service].get_paginator(operation).paginate(**members):
                 yield from page.get(field, ())
-        except (BotoCoreError, ClientError) as error:
+        except (BotoCoreError, ClientError, ResponseParserError) as error:
             if _short(error) not in _ABSENT:
                 raise _failed(error, service, "") from error
 

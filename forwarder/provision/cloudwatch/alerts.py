@@ -112,9 +112,12 @@ def _timing(detection: Detection) -> tuple[int, int, int]:
 
 
 def _description(detection: Detection) -> str:
+    why = " ".join(detection.description.replace("**", '"').split())
+    for name_of_list in detection.lists:
+        why = why.replace(f"%{name_of_list}%", name_of_list)
     said = (
         f"{detection.title} ({detection.level}).",
-        " ".join(detection.description.replace("**", '"').split()),
+        why,
         f"Events of kind {', '.join(detection.kinds)}.",
     )
     text = " ".join(said)
