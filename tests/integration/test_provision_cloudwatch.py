@@ -186,13 +186,15 @@ def test_what_was_changed_by_hand_is_named_and_set_right(
     alarm = alarms(cloudwatch)[name(detection)]
     names = ("Namespace", "MetricName", "Statistic", "Period", "EvaluationPeriods")
     kept = {field: alarm[field] for field in (*names, "ComparisonOperator", "AlarmDescription")}
-    cloudwatch.put_metric_alarm(AlarmName=name(detection), Threshold=500, **kept)
+    cloudwatch.put_metric_alarm(AlarmName=name(detection), Threshold=1_000_001, **kept)
     counted = filters(logs)[name(other)]
     logs.put_metric_filter(
         logGroupName=GROUP,
         filterName=name(other),
         filterPattern='{ $.kind = "nothing" }',
-        metricTransformations=counted["metricTransformations"],
+        metricTransformations=[
+            {**counted["metricTransformations"][0], "dimensions": {"who": "$.actor.name"}}
+        ],
     )
     logs.put_retention_policy(logGroupName=GROUP, retentionInDays=1)
 
@@ -207,11 +209,12 @@ def test_what_was_changed_by_hand_is_named_and_set_right(
         f"alarm {name(detection)}": {
             "AlarmActions": ("", TOPIC),
             "DatapointsToAlarm": ("", "1"),
-            "Threshold": ("500", threshold),
+            "Threshold": ("1000001", threshold),
             "TreatMissingData": ("", "notBreaching"),
         },
         f"metric filter {name(other)}": {
             "pattern": ('{ $.kind = "nothing" }', other.cloudwatch),
+            "dimensions": ("{'who': '$.actor.name'}", ""),
         },
     }  # fmt: skip
     assert aws.keys == {GROUP: KEY}

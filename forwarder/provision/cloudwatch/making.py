@@ -239,13 +239,13 @@ def _filter_fields(said: Mapping[str, Any]) -> dict[str, str]:
 
 def _text(value: object) -> str:
     """Return `value` so that what is the same reads the same: AWS answers 1.0 for 1."""
+    if value in (None, "None", [], {}):  # "None" is what AWS answers for a unit that is not there
+        return ""
     match value:
-        case None | [] | {} | "None":  # "None" is what AWS answers for a filter's missing unit
-            return ""
         case bool():
             return str(value).lower()
-        case int() | float():
-            return f"{value:g}"
+        case float() if value.is_integer():
+            return str(int(value))
         case list():
             return ", ".join(map(str, value))
     return str(value)
