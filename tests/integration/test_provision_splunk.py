@@ -287,6 +287,21 @@ async def test_nothing_is_done_where_nobody_answers_the_question(place: Place) -
     assert not place.splunk.writes
 
 
+async def test_an_app_that_is_not_there_is_named_before_anything_is_done(place: Place) -> None:
+    failed = await place.provision("--yes", "--only", "alerts", "--app", "of_theirs")
+    assert failed.code == 1
+    assert "Application does not exist: of_theirs" in failed.stderr
+    assert "remedy: check --app" in failed.stderr
+
+
+async def test_a_mail_server_that_nobody_has_set_is_told(place: Place) -> None:
+    told = await place.provision("--dry-run", "--only", "alerts")
+    assert "it sends by localhost: see Settings > Server settings" in told.stdout
+    place.splunk.alert_actions["email"].content["mailserver"] = "mail.example.com:587"
+    told = await place.provision("--dry-run", "--only", "alerts")
+    assert "localhost" not in told.stdout
+
+
 @pytest.mark.real
 async def test_at_a_terminal_a_no_changes_nothing_and_a_yes_does_it(place: Place) -> None:
     words = ("provision", "splunk", "--email", EMAIL, "--only", "alerts")
@@ -335,6 +350,7 @@ token = "h"
     [
         ((), 78, "no Splunk is named"),
         (("--url", "splunk:8089", "--username", "a"), 78, "--url: must be scheme, host and port"),
+        (("--url", "https://a:b@splunk:8089"), 78, "--url: must be scheme, host and port"),
         (("--url", "https://splunk:8089"), 78, "--admin-token-file, or --username"),
         (("--email", "nobody"), 2, "is no e-mail address"),
         (("--email", "a@b, c@d"), 2, "is no e-mail address"),

@@ -4,13 +4,14 @@ Serve it with `tests.receivers.hec.served`.
 
 It plays what `provision splunk` uses, as splunk-sdk reads it and under ``/services/…`` and
 ``/servicesNS/OWNER/APP/…``: `POST auth/login`; `server/info`; `data/indexes`, `data/inputs/http`
-(its stanza `http`, which switches HEC on, too) and `saved/searches`, each with GET of the
+(its stanza `http`, which switches HEC on, too), `saved/searches` and the mail server in
+`configs/conf-alert_actions`, each with GET of the
 collection (count, offset, search, sorted by name), POST to create (201), and GET, POST, DELETE and
 POST enable and disable of a member, in Atom and, with ``output_mode=json``, JSON.
 
 It enforces: the log-in (401, in the two shapes that Splunk has), the capabilities of the user
-(403), names that are known (404) and new (409), arguments that the handler declares (400, in its
-own words), names of indexes, cron schedules, values of the alert's fields, a token's default index
+(403), apps and names that are known (404), names that are new (409), arguments that the handler
+declares (400, in its own words), names of indexes, cron schedules, values of the alert's fields, a token's default index
 among its indexes, and that an index of Splunk's own is not removed. A HEC token is a member
 ``http://NAME``, its links encoded twice, with a value that Splunk makes. Users of a namespace see
 its app's members and those of others that are shared by the whole system.
@@ -123,6 +124,10 @@ class SplunkManagement:
         }
     )
     searches: dict[str, Member] = field(default_factory=dict)
+    alert_actions: dict[str, Member] = field(
+        default_factory=lambda: {"email": _system(mailserver="localhost", **{"from": "splunk"})}
+    )
+    apps: frozenset[str] = frozenset({"search", "system", "splunk_httpinput"})
     writes: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
     sessions: dict[str, User] = field(default_factory=dict)
     fault: tuple[int, str, str] | None = None
@@ -168,6 +173,8 @@ class SplunkManagement:
         if path == "server/info":
             info = Member("", "system", {"version": "10.0.0", "serverName": "splunk"}, "system")
             return 200, "server", [("info", info)]
+        if app not in self.apps | {"-"}:
+            raise Refused(404, f"Application does not exist: {app}")
         for collection, handler in HANDLERS.items():
             if path == collection or path.startswith(f"{collection}/"):
                 rest = parts[collection.count("/") + 1 :]
@@ -433,7 +440,17 @@ class Searches(Handler):
             raise Refused(400, "alert.suppress.fields is required for each result")
 
 
+class AlertActions(Handler):
+    writes = "admin_all_objects"
+    arguments = frozenset({"mailserver", "from"})
+
+    @property
+    def members(self) -> dict[str, Member]:
+        return self.splunk.alert_actions
+
+
 HANDLERS = {
+    "configs/conf-alert_actions": AlertActions,
     "data/indexes": Indexes,
     "data/inputs/http": Tokens,
     "saved/searches": Searches,

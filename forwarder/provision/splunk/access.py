@@ -94,6 +94,8 @@ def _refusal(where: str, doing: str, status: int, body: bytes) -> ForwarderError
         found = _CAPABILITY.search(told)
         right = f"the capability {found[1]}" if found else "the right to write there"
         return AccessError(said, remedy=f"give {right} to a role of the user (Settings > Roles)")
+    if status == 404:
+        return PermanentError(said, remedy="check --app, and that --url is the management port's")
     if status in (408, 429) or status >= 500:
         return TransientError(said, remedy="try again; what is done stays done")
     return PermanentError(said, remedy="see what Splunk says of it, and run the plan again")

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from forwarder.concealed import conceal
 from forwarder.detections import Detection
-from forwarder.errors import PermanentError
+from forwarder.errors import AccessError, PermanentError
 from forwarder.provision.plan import Difference, Step, differences
 from forwarder.provision.splunk import token_file
 from forwarder.provision.splunk.access import translated
@@ -67,7 +67,7 @@ class SplunkPlan:
         if "token" in self._wanted.parts:
             steps += [*self._collector(), self._token(), *self._token_file()]
         if "alerts" in self._wanted.parts:
-            steps += self._alerts()
+            steps += [*self._alerts(), *self._mail()]
         return tuple(steps)
 
     def removal(self, *, with_data: bool) -> tuple[Step, ...]:
@@ -189,6 +189,20 @@ class SplunkPlan:
                 search,
                 note="it is no detection of this release, or one that was left out",
             )
+
+    def _mail(self) -> Iterator[Step]:
+        """Yield a note where nobody has set a mail server: then no e-mail may arrive."""
+        from splunklib.client import Collection
+
+        actions = Collection(self._service, "configs/conf-alert_actions")
+        try:
+            email = self._found(actions, "email")
+        except (AccessError, PermanentError):  # who may make alerts may not read this everywhere
+            return
+        server = _read(email).get("mailserver", "") if email is not None else ""
+        if server in ("", "localhost"):
+            note = "it sends by localhost: see Settings > Server settings > Email settings"
+            yield Step("leave", "Splunk's mail server", note=note)
 
     def _saved_searches(self) -> dict[str, Any]:
         """Return the saved searches of our app that are ours, by name."""

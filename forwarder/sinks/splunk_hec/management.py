@@ -47,7 +47,8 @@ class ManagementOptions(Options):
         if url is None:
             return None
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/"):
+        is_bare = not parts.path.strip("/") and parts.username is None
+        if parts.scheme not in ("http", "https") or not parts.hostname or not is_bare:
             raise ValueError('must be scheme, host and port alone, such as "https://splunk:8089"')
         return url.rstrip("/")
 
