@@ -11,10 +11,10 @@ POST enable and disable of a member, in Atom and, with ``output_mode=json``, JSO
 
 It enforces: the log-in (401, in the two shapes that Splunk has), the capabilities of the user
 (403), apps and names that are known (404), names that are new (409), arguments that the handler
-declares (400, in its own words), names of indexes, cron schedules, values of the alert's fields, a token's default index
-among its indexes, and that an index of Splunk's own is not removed. A HEC token is a member
-``http://NAME``, its links encoded twice, with a value that Splunk makes. Users of a namespace see
-its app's members and those of others that are shared by the whole system.
+declares (400, in its own words), names of indexes, cron schedules, values of the alert's fields, a
+token's default index among its indexes, and that an index of Splunk's own is not removed. A HEC
+token is a member ``http://NAME``, its links encoded twice, with a value that Splunk makes. Who asks
+in an app sees its members and those that the whole system shares.
 
 Shapes and words: Splunk's REST API Reference, and what others measured on Splunk Enterprise 8.0 to
 10.4. Not measured, so perhaps in other words there: the 409s, and the 400s of schedules and values.
