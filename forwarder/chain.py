@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from forwarder.model import Link
+from forwarder.model import Link, is_test
 
 BEGINNING: Final = Link(sequence=0, digest="0" * 64)
 """What comes before the first event of a source."""
@@ -106,9 +106,12 @@ class Check:
             version, content, its = taken_apart(line)
             if version not in self._versions:
                 return f"is of version {version}, which this release does not know"
-            source = _decode(content).source
+            named = _decode(content)
         except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
             return "is no line of the json format"
+        if its is None and is_test(named.event_id):
+            return ""
+        source = named.source
         known = self.sources.setdefault(source, Checked())
         known.lines += 1
         if its is None:

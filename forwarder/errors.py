@@ -25,6 +25,7 @@ Reason = Literal[
     "too_new",  # further in the future than the destination takes
     "expired",  # past the destination's retention
     "refused",  # the destination refused it for good, for a reason of its own
+    "test",  # nothing is wrong: a test event that is on its way
 ]
 """Why something was buried: a short closed list, because it is also a metric's label."""
 

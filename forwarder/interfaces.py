@@ -391,6 +391,13 @@ class Outbox(Protocol):
         """
         ...
 
+    async def ask_test(self, sink: str, event: Event) -> int:
+        """Have `event`, which is not stored, sent to `sink` alone; return its letter's id.
+
+        It is a dead letter that is asked for, of the reason "test", and counts as none.
+        """
+        ...
+
     async def adopt(self, letter: int, event: Event) -> int:
         """Store the event that a record's dead letter is, after all others, and forget the letter.
 

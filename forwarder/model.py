@@ -140,6 +140,20 @@ class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         return self
 
 
+_TEST: Final = "7e57a1e77e57"
+"""Where a test event's id has the beginning of its digest: no other id is likely to."""
+
+
+def new_test_id(at: datetime, dice: int) -> str:
+    """Return an id for a test event; `dice` has 32 bits."""
+    return f"{int(at.timestamp() * 1000):012x}{_TEST}{dice:08x}"
+
+
+def is_test(event_id: str) -> bool:
+    """Return whether an event is one that `test-alert` has made: nothing has happened."""
+    return event_id[12:24] == _TEST
+
+
 class Stored(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """An event as the outbox holds it: all of it as bytes.
 

@@ -13,7 +13,7 @@ from forwarder.config import Config, format_named
 from forwarder.errors import ForwarderError, PermanentError
 from forwarder.event_ids import happened_at
 from forwarder.interfaces import Asks, Outbox
-from forwarder.model import EventFilter, Page, Record
+from forwarder.model import EventFilter, Page, Record, is_test
 from forwarder.normalizers import CatalogueNormalizer
 from forwarder.sources.bitbucket_audit import BitbucketAuditConfig
 from forwarder.sources.bitbucket_audit.position import Position
@@ -198,7 +198,8 @@ class Reconciler:
         ) as sink:
             if not isinstance(sink, Asks):
                 raise PermanentError(f"a destination of type {options.type} cannot be asked")
-            return [each async for each in sink.holds(wanted.since, wanted.until)]
+            held = sink.holds(wanted.since, wanted.until)
+            return [each async for each in held if not is_test(each)]
 
     async def _send_again(
         self, outbox: Outbox, side: Side, upstream: _Upstream, stored: Stored

@@ -22,7 +22,7 @@ from forwarder.sources import SourceConfig
 def parts_of(config: Config, pressure: Pressure, *, once: bool = False) -> Iterator[Part]:
     """Yield every source and sink that is configured, ready to be opened."""
     yield from _sources(config, pressure, once=once)
-    yield from _sinks(config)
+    yield from sinks_of(config)
 
 
 def _sources(config: Config, pressure: Pressure, *, once: bool) -> Iterator[Part]:
@@ -46,7 +46,8 @@ def _sources(config: Config, pressure: Pressure, *, once: bool) -> Iterator[Part
         yield Part(("source", name), settings, partial(opened, name, options), rehearse)
 
 
-def _sinks(config: Config) -> Iterator[Part]:
+def sinks_of(config: Config) -> Iterator[Part]:
+    """Yield every sink that is configured, ready to be opened."""
     letters = config.store.dead_letters
 
     @asynccontextmanager

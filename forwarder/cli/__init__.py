@@ -25,6 +25,7 @@ from forwarder.cli.replay import replay
 from forwarder.cli.run import run
 from forwarder.cli.simulate import simulate
 from forwarder.cli.status import status
+from forwarder.cli.test_alert import send_test
 from forwarder.cli.verify import verify
 
 app = typer.Typer(
@@ -42,6 +43,7 @@ VERBS = (
 )  # fmt: skip
 for verb in VERBS:
     app.command(verb.__name__.replace("_", "-"))(verb)
+app.command("test-alert")(send_test)
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(config.app, name="config")
 app.add_typer(formats.app, name="formats")

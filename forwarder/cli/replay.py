@@ -77,8 +77,9 @@ def replay(
 def known_sink(config: Config, sink: str) -> None:
     """Refuse a sink that is not configured, naming those that are."""
     if sink not in config.sinks:
-        names = ", ".join(sorted(config.sinks))
-        said = f'there is no sink "{sink}"; there are {names}'
+        from forwarder.config.problems import did_you_mean_or_known
+
+        said = f'there is no sink "{sink}"{did_you_mean_or_known(sink, sorted(config.sinks))}'
         raise typer.BadParameter(said, param_hint="--sink")
 
 

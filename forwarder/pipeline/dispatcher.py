@@ -113,6 +113,22 @@ class Dispatcher:
         self._is_replaying = not self._is_replaying
         return pause
 
+    async def resend_letters(self) -> bool:
+        """Deliver the next dead letters that are asked for, and nothing else.
+
+        Returns whether there were any. Raises as `dispatch_once` does.
+        """
+        batch = await self._again()
+        if batch is None or batch.replay != 0:
+            return False
+        await self._deliver(batch)
+        return True
+
+    async def _again(self) -> Batch | None:
+        return await self._outbox.read_replay(
+            self.name, limit=min(self._limit, REPLAYED_AT_ONCE), max_bytes=self._max_bytes
+        )
+
     async def _next(self) -> Batch | None:
         """Return what comes next: what is new and what is to be sent again take turns.
 
@@ -122,10 +138,7 @@ class Dispatcher:
         is_full = await self._is_full_of_letters()
         for replaying in (self._is_replaying, not self._is_replaying):
             if replaying:
-                limit = min(self._limit, REPLAYED_AT_ONCE)
-                batch = await self._outbox.read_replay(
-                    self.name, limit=limit, max_bytes=self._max_bytes
-                )
+                batch = await self._again()
             elif is_full:
                 batch = None
             else:

@@ -297,6 +297,13 @@ class SqlOutbox:
             partial(dead_letters.ask, ids=ids, now=self._time()), announce=True
         )
 
+    async def ask_test(self, sink: str, event: Event) -> int:
+        """Have `event`, which is not stored, sent to `sink` alone; return its letter's id."""
+        return await self._write(
+            partial(dead_letters.ask_test, sink=sink, event=event, now=self._time()),
+            announce=True,
+        )
+
     async def adopt(self, letter: int, event: Event) -> int:
         """Store the event that a record's dead letter is, after all others; forget the letter."""
         time = self._time()

@@ -79,7 +79,7 @@ class Teller:
     def told(self, record: Record) -> Event:
         """Return the event of a record of our own; its original is made here."""
         event = self.normalize(record, source=SOURCE)
-        event = msgspec.structs.replace(event, original=msgspec.Raw(_encode(_rest(record))))
+        event = msgspec.structs.replace(event, original=original_of(record))
         return self.redact(event) if self.redact else event
 
     def heartbeat(self, facts: Mapping[str, str], at: datetime) -> Event:
@@ -137,8 +137,12 @@ class Teller:
         )
 
 
-def _rest(record: Record) -> dict[str, Any]:
+def original_of(record: Record) -> msgspec.Raw:
     """Return the record as Bitbucket's API would give it."""
+    return msgspec.Raw(_encode(_rest(record)))
+
+
+def _rest(record: Record) -> dict[str, Any]:
     said: dict[str, Any] = {
         "timestamp": _written(record.occurred_at),
         "author": record.actor,

@@ -114,6 +114,7 @@ VERBS: dict[str, tuple[str, ...]] = {
     "metrics": (),
     "move-store": ("--to", "sqlite:///{folder}/elsewhere.db", "--dry-run"),
     "man": (),
+    "test-alert": ("hook.skipped", "--sink", "archive"),
     "dead-letters list": (),
     "dead-letters show": ("1",),
     "dead-letters replay": ("1",),
@@ -139,6 +140,7 @@ BARE |= {"formats list", "formats schema"}
 JSON = {
     **dict.fromkeys(("check", "status", "explain", "verify", "reconcile", "replay"), ("--json",)),
     **dict.fromkeys(("kinds", "detections", "metrics", "dead-letters show"), ("--json",)),
+    "test-alert": ("--json",),
     **dict.fromkeys(("events", "export", "dead-letters list"), ("--output", "json")),
     **dict.fromkeys(("config schema", "formats schema"), ()),
 }

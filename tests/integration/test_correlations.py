@@ -322,7 +322,7 @@ COURSES = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(COURSES)
 def test_what_is_told_is_what_all_that_happened_tells_whatever_crashes_and_whatever_is_late(
     course: Course,
@@ -333,7 +333,7 @@ def test_what_is_told_is_what_all_that_happened_tells_whatever_crashes_and_whate
     anyio.run(run)
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(COURSES)
 def test_the_same_is_told_through_a_file(course: Course) -> None:
     async def run() -> None:

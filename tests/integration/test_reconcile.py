@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from forwarder.app import run_once
+from forwarder.app.trial import deliver, synthetic
 from forwarder.comparison import Side
 from forwarder.config import Config, load
 from forwarder.errors import AccessError
@@ -135,6 +136,9 @@ async def world(
 async def test_what_was_forwarded_whole_lacks_nothing_anywhere(tmp_path: Path):
     async with world(tmp_path) as here:
         await here.forward()
+        trial = synthetic(here.config.catalogue.kinds["hook.skipped"], datetime.now(UTC))
+        assert (await deliver(here.config, "archive", trial, within=20)).delivered
+        assert trial.event_id in here.archived()
         found, sides = await here.reconcile()
         assert not found.missing
         assert sides["store"] == Side(

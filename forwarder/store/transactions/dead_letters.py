@@ -21,12 +21,13 @@ from sqlalchemy import (
 )
 
 from forwarder.errors import Reason
-from forwarder.model import Batch, DeadLetter, Rejection, Stored, Unreadable
+from forwarder.model import Batch, DeadLetter, Event, Rejection, Stored, Unreadable, body_of
 from forwarder.store.schema import DEAD_LETTERS, DISCARDED
 from forwarder.store.transactions import trails
 from forwarder.store.transactions.events import stored
 from forwarder.times import milliseconds, moment
 
+_TEST: Final[Reason] = "test"
 _AT_ONCE: Final = 500  # ids in one statement
 
 _ASKED: Final = (
@@ -151,7 +152,9 @@ def _letter(row: Row[Any]) -> DeadLetter:
 def count_dead_letters(connection: Connection) -> dict[tuple[str, str], int]:
     """Return the number of dead letters by sink and reason."""
     sink, reason = DEAD_LETTERS.c.sink, DEAD_LETTERS.c.reason
-    rows = connection.execute(select(sink, reason, func.count()).group_by(sink, reason))
+    rows = connection.execute(
+        select(sink, reason, func.count()).where(reason != _TEST).group_by(sink, reason)
+    )
     return {(row[0], row[1]): row[2] for row in rows}
 
 
@@ -171,6 +174,27 @@ def ask(connection: Connection, ids: Sequence[int], now: int) -> int:
             .values(asked_at=func.coalesce(DEAD_LETTERS.c.asked_at, now))
         ),
     )
+
+
+def ask_test(connection: Connection, sink: str, event: Event, now: int) -> int:
+    """Have an event that is not stored sent to a sink as a letter; return the letter's id."""
+    made = connection.execute(
+        insert(DEAD_LETTERS).values(
+            source=event.source,
+            sink=sink,
+            known_as=event.event_id,
+            event_id=event.event_id,
+            reason=_TEST,
+            detail="a test event: nothing has happened",
+            attempts=0,
+            first_seen_at=now,
+            last_seen_at=now,
+            body=body_of(event),
+            asked_at=now,
+        )
+    )
+    (letter,) = made.inserted_primary_key or (0,)
+    return int(letter)
 
 
 def withdraw(connection: Connection, sink: str) -> int:

@@ -1,0 +1,165 @@
+"""`test-alert`: one event by the real way to one sink, with a daemon and without."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from forwarder.app import assemble
+from forwarder.app.trial import MARK, synthetic
+from forwarder.chain import Check
+from forwarder.config import Config, load
+from forwarder.formats import FORMATS
+from forwarder.formats.json import VERSION
+from forwarder.model import Checkpoint, Event, EventFilter, is_test
+from forwarder.normalizers.catalogue import shipped
+from forwarder.pipeline.stop import Stop
+from tests.acceptance.command import archived
+from tests.fakes.command_line import Said, typed
+from tests.fakes.events import events
+
+CONFIG = """
+[sources.node]
+type = "bitbucket_audit_log"
+paths = ["{folder}"]
+poll_interval = "1h"
+[store]
+url = "sqlite:///{folder}/forwarder.db"
+[sinks.archive]
+type = "file"
+path = "{folder}/audit.jsonl"
+[sinks.few]
+type = "file"
+path = "{folder}/few.jsonl"
+include = {{ kinds = ["rule.*"] }}
+[sinks.away]
+type = "splunk_hec"
+url = "http://127.0.0.1:1"
+token = "00000000-0000-0000-0000-000000000000"
+index = "security"
+"""
+AT = datetime(2026, 3, 2, 12, 0, 0, 123456, tzinfo=UTC)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    path = tmp_path / "config.toml"
+    path.write_text(CONFIG.format(folder=tmp_path))
+    path.chmod(0o600)
+    return load(path, {}, default_secrets=tmp_path / "none")
+
+
+@pytest.fixture(params=["with a daemon", "without one"])
+async def way(request: pytest.FixtureRequest, config: Config) -> AsyncIterator[str]:
+    if request.param == "without one":
+        yield request.param
+        return
+    async with running(config):
+        yield request.param
+
+
+@asynccontextmanager
+async def running(config: Config) -> AsyncIterator[None]:
+    async with assemble(config) as daemon, anyio.create_task_group() as group:
+        group.start_soon(daemon.forward, Stop())
+        yield
+        group.cancel_scope.cancel()
+
+
+async def alert(folder: Path, *words: str) -> Said:
+    return await typed("test-alert", *words, "--config", folder / "config.toml")
+
+
+async def letters(config: Config) -> list[Any]:
+    async with config.store.open(lock=False) as outbox:
+        return [each async for each in outbox.dead_letters()]
+
+
+async def test_it_reaches_the_sink_alone_and_moves_nothing(
+    tmp_path: Path, config: Config, way: str
+) -> None:
+    words = ("hook.skipped", "--sink", "archive", "--json")
+    said = await alert(tmp_path, *words)
+    assert said.code == 0, said
+    (line,) = archived(tmp_path)
+    outcome = json.loads(said.stdout)
+    assert (outcome["event_id"], outcome["delivered"]) == (line["event_id"], True)
+    assert line["action"] == "TEST of soteri-forwarder: Security hook skipped"
+    assert line["actor"]["name"] == "soteri-forwarder test"
+    assert {"name": "test", "value": "true"} in line["attributes"]
+    assert (line["kind"], line["severity"]) == ("hook.skipped", "high")
+    assert archived(tmp_path, "few.jsonl") == []
+    async with config.store.open(lock=False) as outbox:
+        assert [pair async for pair in outbox.events(EventFilter())] == []
+        status = await outbox.status()
+    known = status.sinks["archive"]
+    assert (known.settled, known.buried, known.backlog.position) == (0, 0, 0)
+    assert dict(status.dead_letters) == {}
+    assert await letters(config) == []
+
+
+async def test_what_is_in_the_way_is_said_and_nothing_comes_later(
+    tmp_path: Path, config: Config, way: str
+) -> None:
+    said = await alert(tmp_path, "hook.skipped", "--sink", "away", "--wait", "3s")
+    assert said.code == 1, said
+    assert "not delivered: " in said.stderr
+    assert "127.0.0.1:1" in said.stderr.replace("\n", " ")
+    assert "remedy:" in said.stderr
+    assert await letters(config) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "expected"),
+    [
+        (("hook.skiped", "--sink", "archive"), 2, 'did you mean "hook.skipped"?'),
+        (("hook.skipped", "--sink", "archiv"), 2, 'did you mean "archive"?'),
+        (("hook.skipped", "--sink", "few"), 1, "include.kinds of few passes this event over"),
+        (("hook.skipped", "--sink", "archive", "--wait", "soon"), 2, '"soon" is not a duration'),
+        (("hook.skipped", "--sink", "few", "--ignore-filter"), 0, ""),
+        (("rule.builtin_toggled", "--sink", "few"), 0, ""),
+    ],
+)
+async def test_what_cannot_be_is_said_with_what_can(
+    tmp_path: Path, config: Config, words: tuple[str, ...], code: int, expected: str
+) -> None:
+    said = await alert(tmp_path, *words)
+    assert said.code == code, said
+    assert expected in " ".join(said.stderr.replace("│", " ").split())
+    assert len(archived(tmp_path, "few.jsonl")) == (code == 0)
+
+
+async def test_verify_and_what_is_new_do_not_mind_it(tmp_path: Path, config: Config) -> None:
+    async with config.store.open() as outbox:
+        await outbox.append("node", events(3), Checkpoint(AT))
+    assert (await alert(tmp_path, "hook.skipped", "--sink", "archive")).code == 0
+    assert len(archived(tmp_path)) == 1  # what is new waits for the daemon
+    async with running(config):
+        with anyio.fail_after(20):
+            while len(archived(tmp_path)) < 4:
+                await anyio.sleep(0.02)
+    assert (await alert(tmp_path, "hook.skipped", "--sink", "archive")).code == 0
+    check = Check(versions={VERSION}, heads={})
+    lines = (tmp_path / "audit.jsonl").read_bytes().splitlines()
+    assert [check.add(line, "") for line in lines] == [""] * 5
+    assert {name: found.lines for name, found in check.sources.items()} == {"bitbucket": 3}
+    assert [is_test(line["event_id"]) for line in archived(tmp_path)] == [True, *[False] * 3, True]
+
+
+def test_every_format_says_that_it_is_a_test() -> None:
+    for kind in shipped().values():
+        event = synthetic(kind, AT)
+        for name, format_ in FORMATS.items():
+            assert MARK.encode() in format_.encode(event), (name, kind.kind)
+
+
+def test_two_of_a_kind_at_one_time_are_two() -> None:
+    made: list[Event] = [synthetic(shipped()["hook.skipped"], AT) for _ in range(2)]
+    assert len({each.event_id for each in made}) == 2
+    assert all(is_test(each.event_id) for each in made)
+    assert not any(is_test(each.event_id) for each in events(50))
