@@ -9,10 +9,12 @@ from sigma.backends.sqlite import sqliteBackend
 from sigma.exceptions import SigmaTransformationError
 
 from deploy.detections import generate
-from forwarder.detections import detections
+from forwarder.app.trial import synthetic
+from forwarder.detections import Detection, detections
 from forwarder.formats import FORMATS
 from forwarder.model import Event, Record
 from forwarder.normalizers import normalize
+from forwarder.normalizers.catalogue import shipped
 from forwarder.normalizers.soteri import CATEGORY
 from forwarder.simulator.catalogue import invented
 from forwarder.simulator.generator import Generator, Mixture
@@ -112,6 +114,15 @@ def usual_days() -> list[Event]:
         if record.category != CATEGORY or record.action in UNREMARKABLE:
             events.append(normalize(record, source="bitbucket"))
     return events
+
+
+ALONE = [each for each in detections() if each.window == generate.ONE_EVENT and not each.absence]
+
+
+@pytest.mark.parametrize("detection", ALONE, ids=lambda each: each.name)
+def test_a_detection_of_one_event_fires_for_a_test_alert(detection: Detection) -> None:
+    kinds = [shipped()[kind] for kind in detection.kinds]
+    assert fires(detection.name, [synthetic(kind, cases.START) for kind in kinds])
 
 
 def test_nothing_fires_in_usual_days() -> None:
