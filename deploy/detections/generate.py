@@ -1,8 +1,8 @@
-"""Makes forwarder/detections/detections.json from the Sigma rules beside this file.
+"""Makes detections.json of forwarder/detections, and converted/, from the Sigma rules here.
 
     python -m deploy.detections.generate
 
-Needs pySigma and its Splunk backend (tests/requirements.txt); users need neither.
+Needs pySigma and backends of it (tests/requirements.txt); users need neither.
 """
 
 import sys
@@ -12,6 +12,8 @@ from typing import Any, Final
 
 import msgspec
 import yaml
+from sigma.backends.elasticsearch import EqlBackend
+from sigma.backends.opensearch import OpensearchLuceneBackend
 from sigma.backends.splunk import SplunkBackend
 from sigma.collection import SigmaCollection
 from sigma.correlations import SigmaCorrelationRule, SigmaCorrelationType
@@ -24,25 +26,31 @@ from forwarder.detections import Detection
 HERE: Final = Path(__file__).parent
 DATA: Final = HERE.parent.parent / "forwarder" / "detections" / "detections.json"
 NATIVE: Final = HERE / "native"
+CONVERTED: Final = {
+    "elasticsearch.eql": (EqlBackend, ("lists", "ecs", "eql")),
+    "opensearch.lucene": (OpensearchLuceneBackend, ("lists", "ecs")),
+}
+"""Files of converted/: whose backend makes each, and with which pipelines."""
 ONE_EVENT: Final = 300.0
 """Seconds that a search for single events looks back."""
 
 
 def names() -> list[str]:
-    """Return the names of the Sigma rules that are detections: not steps of others."""
+    """Return the names of the Sigma rules."""
     return sorted(path.stem for path in HERE.glob("*.yml"))
 
 
 def collection(name: str) -> SigmaCollection:
-    """Return a rule, last, behind the steps that it refers to; it alone gives a query."""
-    path = HERE / f"{name}.yml"
-    steps = yaml.safe_load(path.read_text("utf-8")).get("correlation", {}).get("rules", ())
-    return SigmaCollection.load_ruleset([*(HERE / "steps" / f"{s}.yml" for s in steps), path])
+    """Return a rule, last, behind those of its own file that it refers to; it alone gives a query.
+
+    They are in one file, because pySigma reads folders in no order and sorts rules only in part.
+    """
+    return SigmaCollection.load_ruleset([HERE / f"{name}.yml"])
 
 
 def pipeline(name: str) -> ProcessingPipeline:
-    """Return ``pipelines/<name>.yml``."""
-    text = (HERE / "pipelines" / f"{name}.yml").read_text("utf-8")
+    """Return ``pipelines/<name>.yaml``."""
+    text = (HERE / "pipelines" / f"{name}.yaml").read_text("utf-8")
     return ProcessingPipeline.from_yaml(text)
 
 
@@ -56,6 +64,26 @@ def data() -> bytes:
     """Return what detections.json should be."""
     encoded = msgspec.json.encode([_without_defaults(each) for each in made()])
     return msgspec.json.format(encoded, indent=1) + b"\n"
+
+
+def converted(name: str) -> str:
+    """Return what a file of converted/ should be; rules that its language cannot say are left out.
+
+    Events are in the format ecs.
+    """
+    backend, pipelines = CONVERTED[name]
+    parts = ["// Made by deploy/detections/generate.py, for events in the format ecs.\n"]
+    for each in names():
+        loaded = collection(each)
+        rule = loaded.rules[-1]
+        whole = sum(map(pipeline, pipelines[1:]), pipeline(pipelines[0]))
+        try:
+            (query,) = backend(whole).convert(loaded)
+        except NotImplementedError:
+            continue
+        said = " ".join(str(query).split())
+        parts.append(f"// {rule.title} ({rule.name}, {rule.level})\n{said}\n")
+    return "\n".join(parts)
 
 
 def _without_defaults(detection: Detection) -> dict[str, Any]:
@@ -152,10 +180,12 @@ def _lists(search: str) -> Iterator[str]:
 
 def _natives() -> list[Detection]:
     """Return what Sigma has no words for."""
-    found = [yaml.safe_load(path.read_text("utf-8")) for path in sorted(NATIVE.glob("*.yml"))]
+    found = [yaml.safe_load(path.read_text("utf-8")) for path in sorted(NATIVE.glob("*.yaml"))]
     return [msgspec.convert(each, Detection, strict=False) for each in found]
 
 
 if __name__ == "__main__":
     DATA.write_bytes(data())
-    sys.stdout.write(f"{DATA} is current.\n")
+    for each in CONVERTED:
+        (HERE / "converted" / each).write_text(converted(each), "utf-8")
+    sys.stdout.write(f"{DATA} and converted/ are current.\n")

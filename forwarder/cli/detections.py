@@ -172,16 +172,18 @@ them all. They need events in the format `json`.
 
 `hook_skipped_by_outsider` asks for a list, `may_skip_hook`. As shipped it is empty: nobody may. In
 the searches above, put names where `%may_skip_hook%` is; for pySigma copy
-`deploy/detections/pipelines/lists.yml` and put them there.
+`deploy/detections/pipelines/lists.yaml` and put them there.
 
 ## Converting for another SIEM
 
-With [sigma-cli](https://github.com/SigmaHQ/sigma-cli) and the backend of your SIEM:
+`deploy/detections/converted/` has them for Elasticsearch (EQL) and OpenSearch (Lucene), over events
+in the format `ecs`. For others take [sigma-cli](https://github.com/SigmaHQ/sigma-cli) and the
+backend of your SIEM:
 
 ```sh
 pip install sigma-cli pysigma-backend-elasticsearch
 cd deploy/detections
-sigma convert -t eql -p pipelines/lists.yml -p pipelines/ecs.yml -p pipelines/eql.yml .
+sigma convert -t eql -p pipelines/lists.yaml -p pipelines/ecs.yaml -p pipelines/eql.yaml .
 ```
 
 The rules look at the fields of our format `json` ([formats.md](formats.md)), as the log source
@@ -191,9 +193,9 @@ no kinds. A list of objects is written with a dot (`changes.to`): any of its val
 
 | what you send | give |
 |---|---|
-| `json` | `lists.yml`; for Splunk `splunk_json.yml` too |
-| `ecs` | `lists.yml`, `ecs.yml` |
-| `audit_log` | `lists.yml`, `audit_log.yml` |
+| `json` | `lists.yaml`; for Splunk `splunk_json.yaml` too |
+| `ecs` | `lists.yaml`, `ecs.yaml` |
+| `audit_log` | `lists.yaml`, `audit_log.yaml` |
 
 In `audit_log` there are no kinds: only rules whose actions have a text that is known for certain
 can be said, and the others are refused.

@@ -12,10 +12,15 @@ def test_the_data_file_says_what_the_rules_say() -> None:
     )
 
 
+@pytest.mark.parametrize("name", generate.CONVERTED)
+def test_the_converted_rules_are_those_that_there_are(name: str) -> None:
+    assert (generate.HERE / "converted" / name).read_text("utf-8") == generate.converted(name)
+
+
 def test_names_and_ids_are_unique_and_names_are_those_of_the_files() -> None:
     found = detections()
     files = {path.stem for path in generate.HERE.glob("*.yml")}
-    files |= {path.stem for path in generate.NATIVE.glob("*.yml")}
+    files |= {path.stem for path in generate.NATIVE.glob("*.yaml")}
     assert {each.name for each in found} == files
     assert len({each.id for each in found}) == len(found)
 

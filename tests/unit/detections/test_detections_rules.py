@@ -9,7 +9,6 @@ from sigma.backends.elasticsearch import EqlBackend, ESQLBackend, LuceneBackend
 from sigma.backends.opensearch import OpensearchLuceneBackend
 from sigma.backends.splunk import SplunkBackend
 from sigma.collection import SigmaCollection
-from sigma.correlations import SigmaCorrelationRule
 from sigma.rule import SigmaRule
 from sigma.validation import SigmaValidator
 from sigma.validators.core import validators
@@ -29,9 +28,8 @@ TACTICS = {
 
 
 def every_rule() -> SigmaCollection:
-    steps = sorted((generate.HERE / "steps").glob("*.yml"))
-    rules = sorted(generate.HERE.glob("*.yml"), key=lambda path: "correlation:" in path.read_text())
-    return SigmaCollection.load_ruleset([*steps, *rules])
+    """Return all as ``sigma convert deploy/detections`` reads them, worst order of files first."""
+    return SigmaCollection.load_ruleset(sorted(generate.HERE.glob("*.yml"), reverse=True))
 
 
 def test_pysigmas_own_validators_find_nothing() -> None:
@@ -42,27 +40,29 @@ def test_pysigmas_own_validators_find_nothing() -> None:
     assert [str(issue) for issue in SigmaValidator(chosen).validate_rules(iter(loaded.rules))] == []
 
 
-def test_every_rule_is_whole_and_named_as_its_file() -> None:
-    rules = every_rule().rules
-    assert len({rule.id for rule in rules}) == len(rules) > 20
-    for rule in rules:
-        assert rule.source
-        assert rule.name == rule.source.path.stem
+def test_every_rule_is_whole_and_the_last_of_a_file_is_named_as_it() -> None:
+    loaded = every_rule().rules
+    assert len({rule.id for rule in loaded}) == len({rule.name for rule in loaded}) == len(loaded)
+    for rule in loaded:
+        if isinstance(rule, SigmaRule):
+            source = rule.logsource
+            assert (source.product, source.service) == ("soteri-forwarder", "events")
+    for name in generate.names():
+        rule = generate.collection(name).rules[-1]
+        assert rule.name == name
         assert rule.description
         assert rule.references
         assert rule.falsepositives
         assert rule.level
-        if isinstance(rule, SigmaRule):
-            assert (rule.logsource.product, rule.logsource.service) == (
-                "soteri-forwarder",
-                "events",
-            )
 
 
-def test_every_step_is_part_of_a_correlation() -> None:
-    steps = {path.stem for path in (generate.HERE / "steps").glob("*.yml")}
-    correlations = [rule for rule in every_rule().rules if isinstance(rule, SigmaCorrelationRule)]
-    assert {step.rule.name for each in correlations for step in each.rules} == steps
+def test_the_same_thing_is_said_in_the_same_words() -> None:
+    said = {str(rule.name): rule.to_dict() for rule in every_rule().rules}
+    for one, other in (
+        ("protection_off", "protection_off_before_push"),
+        ("protection_on", "protection_on_after_push"),
+    ):
+        assert said[one]["detection"] == said[other]["detection"]
 
 
 @pytest.mark.parametrize("detection", detections(), ids=lambda each: each.name)
@@ -105,6 +105,11 @@ def converted(backend: str, name: str) -> str:
     whole = sum(map(generate.pipeline, pipelines), generate.pipeline("lists"))
     (query,) = made(whole).convert(generate.collection(name))
     return str(query)
+
+
+def test_the_whole_folder_is_converted_at_once() -> None:
+    whole = sum(map(generate.pipeline, ["ecs", "eql"]), generate.pipeline("lists"))
+    assert len(EqlBackend(whole).convert(every_rule())) == len(generate.names())
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
