@@ -13,6 +13,7 @@ from forwarder.detections import detections
 from forwarder.errors import AccessError, TransientError
 from forwarder.provision.splunk.access import SplunkAccess, connected
 from forwarder.provision.splunk.alerts import name_of
+from forwarder.sinks.splunk_hec import SplunkHecConfig
 from tests.fakes.command_line import Said, typed
 from tests.fakes.pseudo_terminal import at_a_terminal
 from tests.receivers.certificates import Certificates, make_certificates
@@ -109,6 +110,7 @@ async def test_everything_is_made_from_nothing_and_a_second_time_changes_nothing
         "index": "security",
         "ack": True,
     }
+    assert SplunkHecConfig.model_validate(sink).token.reveal() == token["token"]
 
     splunk.writes.clear()
     again = await place.provision("--yes", "--hec-token-file", place.hec_token)

@@ -10,15 +10,17 @@ from functools import cache
 from typing import Any
 from xml.etree import ElementTree as ET
 
-import msgspec
 import pytest
+from hypothesis import example, given
 
 from deploy.splunk.generate import ADD_ON, EVENTS, JSON_FORMATS, files
 from forwarder import __version__
 from forwarder.detections import detections
 from forwarder.formats import FORMATS
+from forwarder.model import Event
 from forwarder.provision.splunk.alerts import name_of
 from tests.fakes import cases
+from tests.fakes.events import event, hostile_events
 from tests.fakes.kinds import KINDS, event_of, every_event
 from tests.receivers import cef, leef
 
@@ -155,41 +157,47 @@ def test_what_an_expression_reads_is_in_the_events(name: str) -> None:
     assert read_from(sourcetype(name)) <= there
 
 
-def test_cef_is_taken_apart_as_it_was_put_together() -> None:
-    transforms = sourcetype("cef")["REPORT-soteri_forwarder_cef"].split(", ")
-    strange = event_of("hook.skipped")
-    (first, *_), attributes = strange.objects, strange.attributes
-    nasty = r"a=b c\d=e | f=g ]"
-    strange = msgspec.structs.replace(
-        strange,
-        action=f"Skipped {nasty}",
-        objects=(msgspec.structs.replace(first, name=nasty),),
-        attributes=(*attributes, msgspec.structs.replace(attributes[0], name="rule", value=nasty)),
-    )
-    for each in (strange, *every_event()):
-        line = FORMATS["cef"].encode(each).decode()
-        found, parsed = extracted(line, transforms), cef.parse(line)
-        assert found["cef_class"] == parsed.event_class
-        for key, value in parsed.extension.items():
-            unescaped = re.sub(r"\\([\\=])", r"\1", found[key])
-            assert unescaped.replace("\\n", "\n").replace("\\r", "\r") == value, key
-    assert read_from(sourcetype("cef")) <= SPLUNKS_OWN | {
-        "suser", "suid", "act", "msg", "deviceExternalId", "dvchost", "src", "c6a2", "shost",
-        "cs4", "cs5",
-    }  # fmt: skip
+def taken_apart(name: str, one: Event) -> dict[str, str]:
+    """Return what Splunk extracts of an event in a format that is text."""
+    report = sourcetype(name)[f"REPORT-soteri_forwarder_{name}"]
+    return extracted(FORMATS[name].encode(one).decode(), report.split(", "))
 
 
-def test_leef_is_taken_apart_as_it_was_put_together() -> None:
-    transforms = sourcetype("leef")["REPORT-soteri_forwarder_leef"].split(", ")
-    seen = SPLUNKS_OWN.copy()
-    for each in every_event():
-        line = FORMATS["leef"].encode(each).decode()
-        found, parsed = extracted(line, transforms), leef.parse(line)
-        assert found["leef_event"] == parsed.event_id
-        seen |= found.keys()
-        for key, value in parsed.attributes.items():
-            assert key == "source" or found[key] == value
-    assert read_from(sourcetype("leef")) <= seen
+def plain(escaped: re.Match[str]) -> str:
+    return {"\\n": "\n", "\\r": "\r"}.get(escaped[0], escaped[0][1])
+
+
+def check_cef(one: Event) -> None:
+    found, parsed = taken_apart("cef", one), cef.parse(FORMATS["cef"].encode(one).decode())
+    assert re.sub(r"\\([\\|])", r"\1", found["cef_class"]) == parsed.event_class
+    for key, value in parsed.extension.items():
+        assert re.sub(r"\\[\\=nr]", plain, found[key]) == value, key
+
+
+def check_leef(one: Event) -> None:
+    found, parsed = taken_apart("leef", one), leef.parse(FORMATS["leef"].encode(one).decode())
+    assert found["leef_event"] == parsed.event_id
+    for key, value in parsed.attributes.items():
+        assert key == "source" or found[key] == value
+
+
+@given(drawn=hostile_events())
+@example(drawn=event(action=r"a=b c\d=e | f=g ] "))
+def test_hostile_text_is_taken_apart_as_it_was_put_together(drawn: Event) -> None:
+    check_cef(drawn)
+    check_leef(drawn)
+
+
+def test_every_kind_is_taken_apart_and_its_fields_are_those_that_are_read() -> None:
+    seen = {"cef": SPLUNKS_OWN.copy(), "leef": SPLUNKS_OWN.copy()}
+    from_ipv6 = event(address="2001:db8::1"), event(address="a.host")
+    for each in (*every_event(), *from_ipv6):
+        check_cef(each)
+        check_leef(each)
+        for name, fields in seen.items():
+            fields.update(taken_apart(name, each))
+    for name, fields in seen.items():
+        assert read_from(sourcetype(name)) <= fields
 
 
 def test_every_kind_has_a_meaning_and_every_meaning_its_tags() -> None:
