@@ -14,6 +14,8 @@ from forwarder.cli.provision import DryRun, Emails, Listed, Without, Yes, addres
 from forwarder.cli.terminal import ConfigOption, err, loaded, out, quieten, shown
 
 if TYPE_CHECKING:
+    from forwarder.config import Config
+    from forwarder.model import Event
     from forwarder.sinks.cloudwatch_logs import CloudWatchLogsConfig
 
 _PREFIX: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -99,9 +101,6 @@ def cloudwatch(
         raise typer.BadParameter("goes with --remove", param_hint="--delete-log-group")
     given = {"region": region, "profile": profile, "retention_days": retention_days}
     place, heartbeat = _place(config, sink, log_group, given)
-    if heartbeat == 0:
-        said = "[heartbeat] interval is 0s: no alarm can tell that the forwarder is silent"
-        err.print(f"[yellow]warning:[/] {shown(said)}")
     wanted = Wanted(
         log_group=place.log_group,
         detections=awaited(alerting, heartbeat),
@@ -172,7 +171,7 @@ def _place(
 
 
 def _configured(path: Path | None, sink: str | None) -> tuple[CloudWatchLogsConfig, float]:
-    """Return the sink, and the seconds between two heartbeats."""
+    """Return the sink, and the seconds between two heartbeats that come there, 0 if none does."""
     from forwarder.errors import ConfigError
     from forwarder.sinks.cloudwatch_logs import CloudWatchLogsConfig
 
@@ -189,4 +188,19 @@ def _configured(path: Path | None, sink: str | None) -> tuple[CloudWatchLogsConf
     if found.format != "json":
         said = f'sinks.{name}.format: is "{found.format}": metric filters look into "json"'
         raise ConfigError([said])
-    return found, config.heartbeat.interval
+    why = "[heartbeat] interval is 0s"
+    if rule := found.refusing(_heartbeat(config)):
+        why = f"sinks.{name}.{rule} keeps heartbeats from being sent"
+    elif config.heartbeat.interval:
+        return found, config.heartbeat.interval
+    err.print(f"[yellow]warning:[/] {shown(why)}: no alarm can tell that the forwarder is silent")
+    return found, 0.0
+
+
+def _heartbeat(config: Config) -> Event:
+    from datetime import UTC, datetime
+
+    from forwarder.normalizers import CatalogueNormalizer
+    from forwarder.watches.telling import Teller
+
+    return Teller(CatalogueNormalizer(config.catalogue), node="").heartbeat({}, datetime.now(UTC))

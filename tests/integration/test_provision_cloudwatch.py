@@ -333,6 +333,10 @@ retention_days = 90
     said = await typed(*words, "--dry-run")
     assert "remove alarm soteri-forwarder-forwarder-silent" in said.stdout
     assert "[heartbeat] interval is 0s" in said.stderr
+    config.write_text(f'{text}include = {{ kinds = ["hook.*"] }}\n')
+    said = await typed(*words, "--dry-run")
+    assert "remove alarm soteri-forwarder-forwarder-silent" in said.stdout
+    assert "sinks.aws.include.kinds keeps heartbeats from being sent" in said.stderr
     config.write_text(f'{text}format = "cef"\n')
     said = await typed(*words, "--dry-run")
     assert (said.code, 'sinks.aws.format: is "cef"' in said.stderr) == (78, True)
