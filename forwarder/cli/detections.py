@@ -147,6 +147,9 @@ it and events that must not (`tests/data/detections/`), and against a fortnight 
 Nothing but the kinds is certain about Soteri's wording (see [events.md](events.md)), so what
 switches protection off is found by whatever does not say plainly that it switches it on: rather an
 alert too many.
+
+Kinds `bitbucket.*` come where `categories` of the source lets them in, `forwarder.*` from `[watch]`
+and `[heartbeat]`, `correlation.*` from `[correlations]`, which is off by default.
 """
 _AFTER = """
 Sigma tells what is there, never what stays away: `forwarder_silent` is written for each SIEM, in
@@ -185,6 +188,10 @@ pip install sigma-cli pysigma-backend-elasticsearch
 cd deploy/detections
 sigma convert -t eql -p pipelines/lists.yaml -p pipelines/ecs.yaml -p pipelines/eql.yaml .
 ```
+
+sigma-cli gives up at a rule that a language cannot say (the second table): leave out those in order
+with `$(grep -L 'type: temporal_ordered' *.yml)` in place of the `.`, and those that count as well
+with `$(grep -L '^correlation:' *.yml)`.
 
 The rules look at the fields of our format `json` ([formats.md](formats.md)), as the log source
 `product: soteri-forwarder`, `service: events`. It is a log source of its own, because Sigma's
