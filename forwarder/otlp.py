@@ -8,6 +8,7 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -19,7 +20,6 @@ from anyio import to_thread
 from pydantic import Field, field_validator
 
 from forwarder import __version__, tracing
-from forwarder.errors import ConfigError
 from forwarder.model import Status
 from forwarder.options import Duration, Options, as_written
 from forwarder.secret import Secret
@@ -82,7 +82,16 @@ class OtlpOptions(Options):
             raise ValueError(f'"{written}" is no address: write it like "http://localhost:4318"')
         if parts.username or parts.password:
             raise ValueError("holds a credential: use authorization_file instead")
+        if written and not _is_installed():
+            raise ValueError(f"OpenTelemetry is not installed: {_REMEDY}")
         return written
+
+
+def _is_installed() -> bool:
+    try:
+        return all(map(find_spec, ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")))
+    except ImportError:
+        return False
 
 
 class TelemetryConfig(Options):
@@ -92,20 +101,11 @@ class TelemetryConfig(Options):
 
     @asynccontextmanager
     async def open(self, status: Callable[[], Awaitable[Status]]) -> AsyncIterator[None]:
-        """Send spans and metrics while inside, if an endpoint is configured.
-
-        Raises:
-            ConfigError: the extra is not installed.
-        """
+        """Send spans and metrics while inside, if an endpoint is configured."""
         if self.otlp.endpoint is None:
             yield
             return
-        try:
-            sender = Sender(self.otlp, self.otlp.endpoint.rstrip("/"))
-        except ImportError as error:
-            raise ConfigError(
-                [f"telemetry.otlp.endpoint: {error.name} is not installed: {_REMEDY}"]
-            ) from error
+        sender = Sender(self.otlp, self.otlp.endpoint.rstrip("/"))
         try:
             async with anyio.create_task_group() as group:
                 if self.otlp.metrics:

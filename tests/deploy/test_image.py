@@ -42,6 +42,14 @@ path = "/var/log/soteri-forwarder/audit.jsonl"
 listen = "0.0.0.0:{port}"
 """
 
+LEAST = (
+    "FORWARDER_SOURCES__BITBUCKET__TYPE=bitbucket_audit",
+    "FORWARDER_SOURCES__BITBUCKET__URL=https://bitbucket.example.com",
+    "FORWARDER_SOURCES__BITBUCKET__TOKEN=t",
+    "FORWARDER_SINKS__ARCHIVE__TYPE=file",
+    "FORWARDER_SINKS__ARCHIVE__PATH=/var/log/soteri-forwarder/audit.jsonl",
+)
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _image(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -59,6 +67,13 @@ def test_the_image_is_small_and_says_what_it_is(record_property) -> None:
     assert config["User"] == "10001:10001"
     assert config["StopSignal"] == "SIGTERM"
     assert config["Entrypoint"] == ["soteri-forwarder"]
+
+
+def test_the_image_can_send_by_otlp() -> None:
+    endpoint = "FORWARDER_TELEMETRY__OTLP__ENDPOINT=http://127.0.0.1:4318"
+    given = [f"--env={line}" for line in (endpoint, *LEAST)]
+    said = podman("run", "--rm", *given, IMAGE, "check", "--offline")
+    assert "no mistakes" in said
 
 
 async def moved(archive: Path, simulator: Simulator) -> None:
