@@ -9,7 +9,7 @@ import anyio
 import structlog
 from anyio.abc import TaskGroup, TaskStatus
 
-from forwarder.errors import ConfigError
+from forwarder.errors import ConfigError, TransientError
 from forwarder.interfaces import Outbox
 from forwarder.pipeline.dispatcher import Dispatcher
 from forwarder.pipeline.poller import Poller
@@ -111,19 +111,23 @@ class Parts:
         del self._running[key]
 
     async def put(self, part: Part, outbox: Outbox, *, patience: float) -> None:
-        """Have `part` run in place of its namesake, if there is one.
+        """Have `part` run in place of its namesake, if there is one, unless all are stopped.
 
         Raises:
             StoreError: the outbox cannot be used.
         """
         if part.key in self._running:
             await self.close(part.key, patience=patience)
-        while True:
+        while not self._stopped:
             try:
-                return await self.open(part, outbox)
+                await self.open(part, outbox)
             except ConfigError as error:  # it was well when it was rehearsed: a file has gone
                 log.warning("part.unopened", part=part.name, problems=error.problems)
-                await anyio.sleep(_AGAIN)
+            except TransientError as error:  # a new sink's position wants room on the disk
+                log.warning("part.unopened", part=part.name, problems=[str(error)])
+            else:
+                return
+            await anyio.sleep(_AGAIN)
 
     def stop(self) -> None:
         """Let every loop end after the step that it is in; none begins any more."""

@@ -123,12 +123,15 @@ def _bitbucket(
     if url is not None:
         if token_file is None:
             raise typer.BadParameter("--url needs --token-file too")
+        if "://" not in url:
+            raise typer.BadParameter('begin it with "https://"', param_hint="--url")
         secret = Secret(path=token_file)
         try:
             given = BitbucketAuditConfig(type="bitbucket_audit", url=url, token=secret)
         except ValidationError as error:
             raise ConfigError(
-                f"--{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()
+                f"--{'.'.join(map(str, each['loc']))}: {each['msg'].removeprefix('Value error, ')}"
+                for each in error.errors()
             ) from None
         return "bitbucket", given, loaded(path).catalogue if path else Catalogue()
     configuration = loaded(path)

@@ -1,0 +1,56 @@
+"""A part that takes another's place and cannot be opened yet, under trio's virtual clock."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+import trio.testing
+
+from forwarder.app.parts import Part, Parts
+from forwarder.errors import ConfigError, TransientError
+from forwarder.interfaces import Outbox
+from forwarder.options import SinkOptions
+from forwarder.pipeline.dispatcher import Dispatcher
+from tests.fakes.outbox import MemoryOutbox
+from tests.fakes.sink import FakeSink
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
+
+
+def sink(failures: list[Exception]) -> Part:
+    """Return a sink that cannot be opened as often as there are failures."""
+
+    @asynccontextmanager
+    async def opened(outbox: Outbox) -> AsyncIterator[Dispatcher]:
+        if failures:
+            raise failures.pop(0)
+        yield Dispatcher("siem", FakeSink(), outbox, SinkOptions(), letters=1)
+
+    return Part(("sink", "siem"), (), opened, lambda: opened(MemoryOutbox()))
+
+
+async def test_a_part_is_tried_until_its_files_are_there_and_the_store_has_room() -> None:
+    failures = [ConfigError(["no certificate"]), TransientError("no room"), TransientError("no")]
+    async with anyio.create_task_group() as group:
+        parts = Parts(group)
+        with anyio.fail_after(60):
+            await parts.put(sink(failures), MemoryOutbox(), patience=1)
+        assert [loop.name for loop in parts.loops] == ["siem"]
+        group.cancel_scope.cancel()
+    assert not failures
+
+
+async def test_a_part_that_cannot_be_opened_keeps_no_stop_waiting() -> None:
+    failures: list[Exception] = [TransientError("no room")] * 1000
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as group:
+            parts = Parts(group)
+            group.start_soon(lambda: parts.put(sink(failures), MemoryOutbox(), patience=1))
+            await anyio.sleep(30)
+            parts.stop()
+    assert failures
