@@ -41,8 +41,8 @@ class GapConfig(Options):
 
     enabled: bool = Field(
         default=False,
-        description="Tell when the hook or a rule is switched off, something is pushed, and it is"
-        " switched on again.",
+        description="Tell when the hook, its blocking or a rule is switched off, something is"
+        " pushed, and it is switched on again.",
     )
     within: Duration = Field(
         default=as_written("30m"), gt=0, description="Between off and on, at most."

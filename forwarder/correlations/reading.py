@@ -18,6 +18,7 @@ MODES: Final = ("hook.mode_changed", "hook.settings_changed")
 SWITCHES: Final = (
     "hook.status_changed",
     "hook.settings_changed",
+    "hook.mode_changed",
     "rule.builtin_toggled",
     "rule.custom_toggled",
     "bitbucket.hook_disabled",
@@ -73,6 +74,8 @@ def switched(event: Event) -> bool | None:
     """Return whether the hook or a rule was switched on (True) or off, or None: not said."""
     if event.kind.startswith("bitbucket."):
         return event.kind == "bitbucket.hook_enabled"
+    if event.kind == "hook.mode_changed":
+        return _blocks(event)
     changes = event.changes
     if event.kind == "hook.settings_changed":  # the mode can have changed in the same record
         changes = tuple(one for one in changes if _STATUS.search(one.key or ""))
@@ -88,6 +91,13 @@ def switched(event: Event) -> bool | None:
     return said.pop() if len(said) == 1 else None
 
 
+def _blocks(event: Event) -> bool | None:
+    """Return whether the hook was set to block (True) or only to warn."""
+    to = " ".join(one.to or "" for one in event.changes).casefold()
+    blocks, warns = "block" in to, "warn" in to
+    return blocks if blocks != warns else None
+
+
 def _in_words(action: str) -> set[bool | None]:
     if _EITHER.search(action):
         return set()
@@ -96,6 +106,8 @@ def _in_words(action: str) -> set[bool | None]:
 
 def subject(event: Event) -> str:
     """Return what was switched, the same text for off and on."""
+    if event.kind == "hook.mode_changed":
+        return "blocking by the global hook"
     if event.kind.startswith("hook."):
         return "the global hook"
     named = detail(event, "rule") or detail(event, "rule name") or detail(event, "hook")

@@ -147,13 +147,18 @@ def name_of(event: Event) -> str:
 
 def gaps(known: list[Event]) -> Iterator[tuple[str, Said]]:
     """Yield every off, push, on within the time: by hand, over everything there is."""
-    switches = [each for each in known if switched(each) is not None and "Status" in str(each)]
+    named = [each for each in known if each.changes]
+    switches = [each for each in named if switched(each) is not None]
     switches += [each for each in known if each.kind.startswith("bitbucket.hook_")]
     subjects: dict[tuple[str, ...], list[Event]] = {}
     for each in sorted(switches, key=lambda one: (one.occurred_at, one.event_id)):
         is_local = each.kind.startswith("bitbucket.")
         where = place_of(each) if is_local else ""
-        key = (each.system or "", each.kind.partition("_")[0].partition(".")[0], where)
+        key = (
+            each.system or "",
+            each.kind.removesuffix("abled").removesuffix("dis").removesuffix("en"),
+            where,
+        )
         subjects.setdefault(key, []).append(each)
     for (system, _, where), ordered in subjects.items():
         for (is_on, run), (_, after) in itertools.pairwise(
