@@ -1,5 +1,6 @@
 """`provision splunk` makes what alerts people, once, and undoes it; see the stand-in's limits."""
 
+import re
 import stat
 import tomllib
 from collections.abc import AsyncIterator
@@ -8,7 +9,9 @@ from pathlib import Path
 
 import pytest
 from anyio import to_thread
+from typer.main import get_command
 
+from forwarder.cli import app
 from forwarder.detections import detections
 from forwarder.errors import AccessError, TransientError
 from forwarder.provision.splunk.access import SplunkAccess, connected
@@ -369,6 +372,17 @@ async def test_a_mistake_on_the_command_line_is_named(
     refused = await typed("provision", "splunk", *told, *words)
     assert refused.code == code, refused.stderr
     assert said in " ".join(refused.stderr.replace("│", " ").split())
+
+
+def test_the_page_for_users_names_options_that_there_are() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text("utf-8")
+    half = page.partition("## Splunk\n")[2].partition("\n## ")[0]
+    command = get_command(app).commands["provision"].commands["splunk"]  # type: ignore[attr-defined]
+    known = {name for each in command.params for name in each.opts} | {"--help"}
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", half)) <= known
+    assert tomllib.loads(half.partition("```toml\n")[2].partition("```")[0])["sinks"]["splunk"]
+    names = {name_of(each) for each in detections()}
+    assert set(re.findall(r"alert (soteri_\w+)", half)) <= names
 
 
 async def test_the_stand_in_speaks_json_too(place: Place) -> None:

@@ -26,7 +26,7 @@ _REMEDY: Final = (
 
 
 class ManagementOptions(Options):
-    """Splunk's management port; only `reconcile` uses it, to ask what was indexed."""
+    """Splunk's management port: `reconcile` asks there, `provision splunk --sink` makes alerts."""
 
     url: str | None = Field(
         default=None,
