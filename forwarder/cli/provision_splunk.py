@@ -26,7 +26,7 @@ from forwarder.errors import ConfigError
 
 if TYPE_CHECKING:
     from forwarder.provision.splunk.access import SplunkAccess
-    from forwarder.provision.splunk.planner import Part
+    from forwarder.provision.splunk.wanted import Part
 
 _INDEX: Final = "security"
 
@@ -125,7 +125,8 @@ def splunk(
       soteri-forwarder provision splunk --url https://splunk:8089 --remove
     """
     from forwarder.provision.splunk.access import connected
-    from forwarder.provision.splunk.planner import SplunkPlan, Wanted, snippet
+    from forwarder.provision.splunk.planner import SplunkPlan
+    from forwarder.provision.splunk.wanted import Wanted, snippet
     from forwarder.sinks.splunk_hec import SOURCETYPE
 
     quieten()
@@ -238,7 +239,7 @@ def _configured(config: Path | None, name: str) -> _Place:
 
 
 def _parts(only: Sequence[str] | None) -> frozenset[Part]:
-    from forwarder.provision.splunk.planner import PARTS, Part
+    from forwarder.provision.splunk.wanted import PARTS, Part
 
     if strange := [part for part in only or () if part not in PARTS]:
         raise typer.BadParameter(

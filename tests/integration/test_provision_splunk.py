@@ -171,6 +171,27 @@ async def test_what_somebody_changed_is_named_and_set_right_and_nothing_else(
     assert "0 to change" in (await place.provision("--yes")).stdout
 
 
+async def test_a_token_file_is_set_right_and_another_file_is_never_touched(place: Place) -> None:
+    words = ("--yes", "--only", "token", "--index", "main", "--hec-token-file", place.hec_token)
+    await place.provision(*words)
+    token = place.hec_token.read_text()
+    place.hec_token.chmod(0o644)
+    assert "mode: 644 -> 600" in (await place.provision(*words)).stdout
+    assert stat.S_IMODE(place.hec_token.stat().st_mode) == 0o600
+    place.hec_token.write_text("old\n")
+    assert "it holds another token" in (await place.provision(*words)).stdout
+    assert place.hec_token.read_text() == token
+
+    place.hec_token.write_text("old\n")
+    left = await place.provision(*words, "--remove")
+    assert "it does not hold this token" in left.stdout
+    assert place.hec_token.read_text() == "old\n"
+    place.hec_token.write_text("[default]\nkey = of somebody else\n")
+    refused = await place.provision(*words)
+    assert refused.code == 77
+    assert "holds something else than a token" in refused.stderr
+
+
 async def test_what_a_release_or_a_user_leaves_out_goes_and_what_others_made_stays(
     place: Place,
 ) -> None:

@@ -1,5 +1,5 @@
 """`provision splunk`: index, HEC token and alerts with their e-mail, at Splunk's management port.
 
-`access` gets in, `alerts` says what each alert is, `planner` compares that with what is there,
-`token_file` keeps the token that Splunk has made.
+`access` gets in, `wanted` and `alerts` say what there should be, `planner` compares that with what
+is there, `token_file` keeps the token that Splunk has made.
 """

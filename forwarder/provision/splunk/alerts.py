@@ -87,6 +87,12 @@ def email(detection: Detection, recipients: Sequence[str]) -> dict[str, str]:
     }
 
 
+def with_email(actions: str) -> str:
+    """Return the actions of an alert, the e-mail among them: others are let be."""
+    there = [each for text in actions.split(",") if (each := text.strip())]
+    return actions if "email" in there else ",".join([*there, "email"])
+
+
 def _is_single(detection: Detection) -> bool:
     return detection.window <= ONE_EVENT and not detection.absence and not detection.group_by
 

@@ -4,44 +4,32 @@ https://help.splunk.com/en/splunk-enterprise/rest-api-reference: data/indexes, d
 saved/searches. What others have set beside our fields is let be.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from forwarder.concealed import conceal
-from forwarder.detections import Detection
 from forwarder.errors import AccessError, PermanentError
 from forwarder.provision.plan import Difference, Step, differences
 from forwarder.provision.splunk import token_file
 from forwarder.provision.splunk.access import translated
-from forwarder.provision.splunk.alerts import MARK, PREFIX, email, name_of, saved_search
-from forwarder.sinks.splunk_hec import SOURCETYPE
+from forwarder.provision.splunk.alerts import (
+    MARK,
+    PREFIX,
+    email,
+    name_of,
+    saved_search,
+    with_email,
+)
+from forwarder.provision.splunk.wanted import Wanted
 
-Part = Literal["index", "token", "alerts"]
-PARTS: Final[tuple[Part, ...]] = ("index", "token", "alerts")
 _PAGE: Final = 100
 """Saved searches asked for at once."""
 _TOLD: Final = frozenset({"search", "cron_schedule", "action.email.to"})
 """Fields of a new alert that its plan shows; the rest follows from the detection."""
 _SPLUNKS_OWN: Final = frozenset({"main", "history", "summary", "splunklogger", "lastchanceindex"})
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What there should be; `retention` is in seconds, None leaves the index's own."""
-
-    index: str
-    token: str
-    app: str
-    parts: frozenset[Part]
-    recipients: tuple[str, ...] = ()
-    detections: tuple[Detection, ...] = ()
-    sourcetype: str = SOURCETYPE
-    retention: float | None = None
-    token_file: Path | None = None
 
 
 class SplunkPlan:
@@ -80,11 +68,7 @@ class SplunkPlan:
             found = self._saved_searches()
             steps += [self._remove(f"alert {name}", each) for name, each in sorted(found.items())]
         if "token" in self._wanted.parts:
-            if (token := self._found(self._tokens, self._wanted.token)) is not None:
-                steps.append(self._remove(f"HEC token {self._wanted.token}", token))
-            path = self._wanted.token_file
-            if path is not None and token_file.kept(path) is not None:
-                steps.append(Step("remove", f"file {path}", partial(token_file.remove, path)))
+            steps += self._token_removal()
         if "index" in self._wanted.parts:
             steps += self._index_removal(with_data=with_data)
         return tuple(steps)
@@ -178,7 +162,7 @@ class SplunkPlan:
             wanted = saved_search(detection, events=events)
             wanted |= email(detection, self._wanted.recipients)
             if (search := found.pop(name, None)) is not None:
-                wanted["actions"] = _with_email(_read(search).get("actions", ""))
+                wanted["actions"] = with_email(_read(search).get("actions", ""))
                 yield self._change(search, f"alert {name}", wanted)
             else:
                 searches = self._service.saved_searches
@@ -215,6 +199,18 @@ class SplunkPlan:
                 if each.access.app == self._wanted.app
                 and (each.name in ours or _is_marked(each.name, _read(each)))
             }
+
+    def _token_removal(self) -> Iterator[Step]:
+        token = self._found(self._tokens, self._wanted.token)
+        if token is not None:
+            yield self._remove(f"HEC token {self._wanted.token}", token)
+        path = self._wanted.token_file
+        if path is None or (kept := token_file.kept(path)) is None:
+            return
+        if token is not None and kept == _read(token).get("token"):
+            yield Step("remove", f"file {path}", partial(token_file.remove, path))
+        else:
+            yield Step("leave", f"file {path}", note="it does not hold this token")
 
     def _index_removal(self, *, with_data: bool) -> Iterator[Step]:
         name = self._wanted.index
@@ -298,12 +294,6 @@ def _same(value: str) -> str:
     return " ".join(value.split())
 
 
-def _with_email(actions: str) -> str:
-    """Return the actions of an alert, the e-mail among them: others are let be."""
-    there = [each for text in actions.split(",") if (each := text.strip())]
-    return actions if "email" in there else ",".join([*there, "email"])
-
-
 def _count(found: dict[str, str]) -> str:
     return found.get("totalEventCount") or "0"
 
@@ -314,16 +304,3 @@ def _enabled() -> tuple[Difference, ...]:
 
 def _is_marked(name: str, found: dict[str, str]) -> bool:
     return name.startswith(PREFIX) and MARK in found.get("description", "")
-
-
-def snippet(wanted: Wanted, url: str, *, sink: str = "splunk") -> Sequence[str]:
-    """Return the lines of the configuration that send to what was made."""
-    file = wanted.token_file or "/run/secrets/hec-token"
-    return (
-        f"[sinks.{sink}]",
-        'type = "splunk_hec"',
-        f'url = "{url}"',
-        f'token_file = "{file}"',
-        f'index = "{wanted.index}"',
-        "ack = true",
-    )

@@ -3,25 +3,34 @@
 import os
 import secrets
 from pathlib import Path
+from typing import Final
 
 from forwarder.errors import AccessError
 from forwarder.provision.plan import Difference, Step
 
-_MODE = 0o600
+_MODE: Final = 0o600
+_LONGEST: Final = 256
+"""Characters; Splunk's own tokens have 36."""
 
 
 def kept(path: Path) -> str | None:
     """Return what the file holds, None where there is none.
 
     Raises:
-        AccessError: it is there and cannot be read.
+        AccessError: it is there and cannot be read, or holds what is no token: it is kept from
+            being overwritten.
     """
     try:
-        return path.read_text("utf-8").rstrip("\r\n")
+        text = path.read_text("utf-8").rstrip("\r\n")
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
         raise _failed(path, error) from None
+    if len(text.split()) > 1 or len(text) > _LONGEST:
+        raise AccessError(
+            f"{path} holds something else than a token", remedy="give --hec-token-file another path"
+        )
+    return text
 
 
 def write(path: Path, token: str) -> None:
