@@ -270,7 +270,7 @@ class Outbox(Protocol):
     async def append(
         self,
         source: str,
-        events: Sequence[Event],
+        events: Sequence[Outgoing],
         checkpoint: Checkpoint | None,
         *,
         unreadable: Sequence[Unreadable] = (),
@@ -278,6 +278,7 @@ class Outbox(Protocol):
     ) -> range:
         """Store events, checkpoint and unreadable records in one transaction.
 
+        A `Stored` event is one that `packed` made.
         Events whose id is known are left as they are; the others get places after all others, in
         the order given. An unreadable record becomes a dead letter once, however often it is
         read: it is known by its bytes. Returns the places of those that were new, which are one

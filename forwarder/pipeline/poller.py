@@ -8,7 +8,7 @@ import structlog
 
 from forwarder.interfaces import Normalizer, Outbox, Source
 from forwarder.logs import page_named, places_named
-from forwarder.model import Event, Page, Unreadable
+from forwarder.model import Event, Outgoing, Page, Unreadable, packed
 from forwarder.options import SourceOptions
 from forwarder.pipeline.ahead import ahead
 from forwarder.pipeline.pressure import Pressure
@@ -135,11 +135,12 @@ class Poller:
 
     async def _store(self, page: Page, done: Polled) -> Polled:
         events, unreadable = self._normalized(page)
+        outgoing, unreadable = self._redacted(events, unreadable)
         if unreadable and self._pressure:
             await self._pressure.admit_unreadable()
         with span("page", source=self.name, records=len(page.records)) as told:
             new = await self._outbox.append(
-                self.name, events, page.checkpoint, unreadable=unreadable, window=page.window
+                self.name, outgoing, page.checkpoint, unreadable=unreadable, window=page.window
             )
             told.say(stored=len(new), unreadable=len(unreadable))
             if new:
@@ -180,12 +181,17 @@ class Poller:
             except Exception as error:  # noqa: BLE001  one record's trouble must not stop the log
                 detail = f"the normalizer failed: {type(error).__name__}: {error}"
                 unreadable.append(Unreadable(bytes(record.original), detail))
-        if redact := self._redact:
-            events = [event.whole() for event in redact.all(events)]
-            unreadable = [
-                Unreadable(redact.record(each.original), each.detail) for each in unreadable
-            ]
         return events, unreadable
+
+    def _redacted(
+        self, events: Sequence[Event], unreadable: list[Unreadable]
+    ) -> tuple[Sequence[Outgoing], list[Unreadable]]:
+        redact = self._redact
+        if redact is None:
+            return events, unreadable
+        return redact.all([packed(event) for event in events]), [
+            Unreadable(redact.record(each.original), each.detail) for each in unreadable
+        ]
 
 
 def _named(new: range) -> dict[str, str]:

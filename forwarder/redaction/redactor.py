@@ -9,9 +9,10 @@ from functools import lru_cache
 from typing import Final
 
 import msgspec
+from msgspec.structs import force_setattr
 from msgspec.structs import replace as changed
 
-from forwarder.model import Actor, Context, Event, Outgoing, body_of
+from forwarder.model import Actor, Context, Event, Outgoing, Stored, body_of
 from forwarder.redaction import credentials, glance
 from forwarder.redaction.credentials import Replace
 from forwarder.redaction.fields import Field
@@ -78,10 +79,16 @@ class Redactor:
         if not self._credentials:
             return tuple(events)
         left = list(events)
-        for start in range(0, len(left), _AT_ONCE):
-            part = left[start : start + _AT_ONCE]
-            for number in _suspects(part):
-                left[start + number] = self._redacted(part[number].whole())
+        unknown = [number for number, event in enumerate(left) if not _is_innocent(event)]
+        for start in range(0, len(unknown), _AT_ONCE):
+            part = unknown[start : start + _AT_ONCE]
+            suspects = _suspects([left[number] for number in part])
+            for place, number in enumerate(part):
+                event = left[number]
+                if place in suspects:
+                    left[number] = self._redacted(event.whole())
+                elif isinstance(event, Stored):
+                    force_setattr(event, "is_innocent", True)  # noqa: FBT003  no keywords there
         return tuple(left)
 
     def __call__(self, event: Event) -> Event:
@@ -178,6 +185,10 @@ class Redactor:
             return _encoded(cleaned) + (match[2] or "")
 
         return _STRING.sub(string, text)
+
+
+def _is_innocent(event: Outgoing) -> bool:
+    return isinstance(event, Stored) and event.is_innocent
 
 
 @lru_cache(maxsize=8192)

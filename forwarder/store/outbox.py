@@ -19,6 +19,7 @@ from forwarder.model import (
     Event,
     EventFilter,
     Lease,
+    Outgoing,
     Receipt,
     Replay,
     Room,
@@ -114,7 +115,7 @@ class SqlOutbox:
     async def append(
         self,
         source: str,
-        events: Sequence[Event],
+        events: Sequence[Outgoing],
         checkpoint: Checkpoint | None,
         *,
         unreadable: Sequence[Unreadable] = (),

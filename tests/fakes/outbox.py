@@ -26,6 +26,7 @@ from forwarder.model import (
     Lease,
     Link,
     Note,
+    Outgoing,
     Receipt,
     Rejection,
     Replay,
@@ -110,7 +111,7 @@ class MemoryOutbox:
     async def append(
         self,
         source: str,
-        events: Sequence[Event],
+        events: Sequence[Outgoing],
         checkpoint: Checkpoint | None,
         *,
         unreadable: Sequence[Unreadable] = (),
@@ -123,7 +124,7 @@ class MemoryOutbox:
         if checkpoint is None:
             raise ValueError(f"nothing was ever stored for the source {source}")
         before = self._last
-        for event in events:
+        for event in (each.whole() for each in events):
             if event.event_id in self._places:
                 continue
             self._last += 1

@@ -176,10 +176,10 @@ class FileSink:
             lines = [encode(event) for event in batch.events]
         except Exception:  # noqa: BLE001  found again and named below
             lines = []
-        joined = b"\n".join(lines)
-        if lines and joined.count(b"\n") == len(lines) - 1:
-            return joined + b"\n", ()
-        return self._lines_one_by_one(batch)
+        if not lines or any(b"\n" in line for line in lines):
+            return self._lines_one_by_one(batch)
+        lines.append(b"")
+        return b"\n".join(lines), ()
 
     def _lines_one_by_one(self, batch: Batch) -> tuple[bytes, tuple[Rejection, ...]]:
         lines = bytearray()

@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import Connection, Dialect, bindparam, insert, select, update
 
 from forwarder import chain
-from forwarder.model import Checkpoint, Event, Link, Stored, Unreadable
+from forwarder.model import Checkpoint, Event, Link, Outgoing, Stored, Unreadable, packed
 from forwarder.store.schema import CHAINS, CHECKPOINTS, EVENTS, PLACES
 from forwarder.store.transactions import put, trails
 from forwarder.store.transactions.dead_letters import bury_record, discard
@@ -40,7 +40,7 @@ _KNOWN_BETWEEN: Final = select(EVENTS.c.event_id).where(
 def append(
     connection: Connection,
     source: str,
-    events: Sequence[Event],
+    events: Sequence[Outgoing],
     checkpoint: Checkpoint | None,
     unreadable: Sequence[Unreadable],
     now: int,
@@ -75,7 +75,7 @@ def append(
     return stored
 
 
-def _behind(mark: datetime | None, events: Collection[Event]) -> list[timedelta]:
+def _behind(mark: datetime | None, events: Collection[Outgoing]) -> list[timedelta]:
     """Return how far behind the mark the events lie that do: they came late."""
     oldest = next(iter(events), None)  # a source gives them oldest first
     if mark is None or oldest is None or oldest.occurred_at >= mark:
@@ -107,25 +107,12 @@ def _insert(
     )
 
 
-def _stored(event: Event, heads: dict[str, Link]) -> Stored:
+def _stored(event: Outgoing, heads: dict[str, Link]) -> Stored:
     """Return the event as it is stored, linked behind the head of its source, which moves on."""
-    if event.chain is not msgspec.UNSET:  # from another outbox
-        event = msgspec.structs.replace(event, chain=msgspec.UNSET)
-    content = _encode(event)
-    head = chain.link(heads.get(event.source, chain.BEGINNING), content)
+    event = event if isinstance(event, Stored) else packed(event)
+    head = chain.link(heads.get(event.source, chain.BEGINNING), event.body)
     heads[event.source] = head
-    return Stored(
-        event_id=event.event_id,
-        source=event.source,
-        kind=event.kind,
-        severity=event.severity,
-        occurred_at=event.occurred_at,
-        node=event.node,
-        system=event.system,
-        attributes=event.attributes,
-        changes=event.changes,
-        body=chain.linked(content, head),
-    )
+    return msgspec.structs.replace(event, body=chain.linked(event.body, head))
 
 
 def chain_heads(connection: Connection) -> dict[str, Link]:
@@ -140,9 +127,9 @@ def _insert_text(dialect: Dialect) -> str:
     return str(insert(EVENTS).values(dict.fromkeys(columns)).compile(dialect=dialect))
 
 
-def _new(connection: Connection, events: Sequence[Event]) -> dict[str, Event]:
+def _new(connection: Connection, events: Sequence[Outgoing]) -> dict[str, Outgoing]:
     """Return those of `events` that aren't stored, by id, in their order; of twins the first."""
-    new: dict[str, Event] = {}
+    new: dict[str, Outgoing] = {}
     for event in events:
         new.setdefault(event.event_id, event)
     if len(new) <= _FEW:

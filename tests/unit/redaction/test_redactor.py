@@ -8,7 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from forwarder.model import Actor, AffectedObject, Attribute, Change, Context, Event, Stored
+from forwarder.model import (
+    Actor,
+    AffectedObject,
+    Attribute,
+    Change,
+    Context,
+    Event,
+    Stored,
+    body_of,
+    packed,
+)
 from forwarder.redaction import Redactor, digest, field, mask
 from forwarder.redaction.credentials import SHAPES, WORDS
 from tests.fakes.events import event, hostile_events, hostile_text, linked, stored
@@ -157,6 +167,13 @@ def test_the_text_that_a_finding_matched_goes_whatever_it_looks_like(name):
     redacted = Redactor()(given_event)
     assert "swordfish" not in everything(redacted)
     assert json.loads(redacted.attributes[1].value) == {"text": "[redacted]", "line": 3}
+
+
+def test_what_one_redactor_passed_another_with_rules_of_its_own_redacts_all_the_same():
+    (passed,) = Redactor().all([packed(event())])
+    (redacted,) = Redactor(fields=[field("actor.name")]).all([passed])
+    assert b"alice" in body_of(passed)
+    assert b"alice" not in body_of(redacted)
 
 
 def test_a_named_field_goes_from_wherever_its_text_stands():
