@@ -17,7 +17,8 @@ token is a member ``http://NAME``, its links encoded twice, with a value that Sp
 in an app sees its members and those that the whole system shares.
 
 Shapes and words: Splunk's REST API Reference, and what others measured on Splunk Enterprise 8.0 to
-10.4. Not measured, so perhaps in other words there: the 409s, and the 400s of schedules and values.
+10.4. Not measured, so perhaps in other words there: the 409s of indexes and tokens, and the 400s of
+schedules and values.
 
 It does not cover: SPL (any search is taken), e-mail, running what is scheduled, roles and ACLs
 beyond a capability, two members of one name in several apps, clusters and Splunk Cloud (where
