@@ -1,5 +1,6 @@
 """`run`: the daemon; with `--once`, everything there is and then the end."""
 
+import signal
 import sys
 from functools import partial
 from typing import Annotated
@@ -10,6 +11,7 @@ import typer
 from forwarder.cli.terminal import (
     ACCESS,
     INCOMPLETE,
+    OK,
     ConfigOption,
     err,
     loaded,
@@ -47,6 +49,10 @@ def run(
     from forwarder import app
     from forwarder.config import load
 
+    # Until the daemon takes them itself: the first process of a container would not even hear the
+    # one, and the other would end it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(INCOMPLETE if once else OK))
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     configuration = loaded(config)
     configuration.log.apply()
     if not once:

@@ -1,12 +1,14 @@
-"""When a daemon on a shared store counts as ready."""
+"""When a daemon on a shared store counts as ready, and how it waits for that store."""
 
+import signal
 from pathlib import Path
 
+import anyio
 import httpx
 import pytest
 
 from forwarder.simulator import Simulator, SimulatorOptions, serve
-from tests.acceptance.command import Forwarder
+from tests.acceptance.command import Forwarder, ended
 from tests.acceptance.test_daemon import CONFIG, free_port, until_ready
 from tests.receivers.postgres import Postgres
 
@@ -35,3 +37,24 @@ async def test_a_daemon_on_a_shared_store_is_ready_once_every_part_has_a_holder(
                 ready = await client.get("/readyz")
     assert ready.status_code == 503
     assert "not ready: sources.bitbucket: no replica holds its lease\n" in ready.text
+
+
+async def test_a_daemon_that_still_waits_for_its_store_hears_signals(tmp_path: Path) -> None:
+    nobody = f"postgresql://nobody@127.0.0.1:{free_port()}/none"
+    config = CONFIG.format(bitbucket="http://127.0.0.1:1", token="t", folder=tmp_path, port=1)
+    config = config.replace(f"sqlite:///{tmp_path}/state/forwarder.db", nobody)
+    forwarder = Forwarder(tmp_path, config)
+    (tmp_path / "daemon.log").touch()
+
+    async def until_tried(times: int) -> None:
+        with anyio.fail_after(60):
+            while forwarder.log.count("store.awaited") < times:
+                await anyio.sleep(0.05)
+
+    with forwarder.daemon(warm=True) as running:
+        await until_tried(1)
+        running.send_signal(signal.SIGHUP)
+        await until_tried(2)
+        running.send_signal(signal.SIGTERM)
+        assert await ended(running, within=10) == 0, forwarder.log
+    assert "Traceback" not in forwarder.log
