@@ -17,7 +17,7 @@ from forwarder.app.overview import stored_status, unstored_status, with_loops
 from forwarder.app.parts import Key, Part, Parts
 from forwarder.app.replicas import HOUSE, shared_runs
 from forwarder.app.rotation import Rotation
-from forwarder.app.watching import correlators, heart
+from forwarder.app.watching import correlator, heart
 from forwarder.config import Config
 from forwarder.errors import ConfigError, ForwarderError, TransientError
 from forwarder.interfaces import Leases, Outbox, Reopens
@@ -83,8 +83,8 @@ class Daemon:
             with self._heart:
                 async with anyio.create_task_group() as group:
                     group.start_soon(heart(self._config, outbox, self.status).run, stop)
-                    for correlator in correlators(self._config, outbox):
-                        group.start_soon(correlator.run, stop)
+                    if loop := correlator(self._config, outbox):
+                        group.start_soon(loop.run, stop)
             self._heart = anyio.CancelScope()
 
     def share(self, leases: Leases) -> None:
@@ -105,8 +105,8 @@ class Daemon:
             group.start_soon(self._end_with, stop)
             self._parts.begin()
             await self._parts.caught_up()
-            for correlator in correlators(self._config, self.outbox):
-                while not stop.requested and await correlator.look_once():
+            if loop := correlator(self._config, self.outbox):
+                while not stop.requested and await loop.look_once():
                     pass
             while not stop.requested and await self.owed():
                 await stop.sleep(0.05)

@@ -51,9 +51,10 @@ async def watched(
         group.cancel_scope.cancel()
 
 
-def correlators(config: Config, outbox: Outbox) -> list[Correlator]:
-    """Return the loop of each correlation that is switched on."""
-    return [Correlator(rule, outbox, teller(config)) for rule in rules_of(config.correlations)]
+def correlator(config: Config, outbox: Outbox) -> Correlator | None:
+    """Return the loop of the correlations that are switched on, None where none is."""
+    rules = tuple(rules_of(config.correlations))
+    return Correlator(rules, outbox, teller(config)) if rules else None
 
 
 def heart(config: Config, outbox: Outbox, status: Callable[[], Awaitable[Status]]) -> Heart:

@@ -106,7 +106,7 @@ async def put(outbox: Outbox, events: Sequence[Event]) -> None:
 
 
 def started(outbox: Outbox, options: CorrelationsConfig = ALL_ON) -> list[Correlator]:
-    return [Correlator(rule, outbox, TELLER, at_once=3) for rule in rules_of(options)]
+    return [Correlator(tuple(rules_of(options)), outbox, TELLER, at_once=3)]
 
 
 async def caught_up(outbox: Outbox, options: CorrelationsConfig = ALL_ON) -> None:
