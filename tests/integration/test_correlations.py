@@ -35,6 +35,7 @@ from forwarder.normalizers import Catalogue, CatalogueNormalizer
 from forwarder.store import StoreConfig
 from forwarder.watches.telling import Teller
 from tests.fakes.outbox import MemoryOutbox
+from tests.receivers.postgres import Postgres
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 TELLER = Teller(CatalogueNormalizer(Catalogue()), "host-1")
@@ -374,6 +375,28 @@ async def test_a_push_that_shows_up_long_after_the_gap_is_told_then() -> None:
         await put(outbox, events[:number])
         await caught_up(outbox, GAPS)
         assert len(await told(outbox)) == expected
+
+
+@pytest.mark.real
+async def test_of_two_replicas_the_one_that_has_lost_the_house_tells_nothing(pg: Postgres) -> None:
+    config = StoreConfig.model_validate({"url": pg.database()})
+    async with config.open() as one, config.open() as other:
+        assert one.leases
+        assert other.leases
+        await one.leases.renew(["janitor"], [])
+        (lease,) = await one.leases.claim(["janitor"])
+        (old,) = started(one.under(lease), ALL_ON)
+        await put(one, stored([OFF, PUSH]))
+        await old.look_once()
+        await one.leases.release([lease])
+        await other.leases.renew(["janitor"], [])
+        (taken,) = await other.leases.claim(["janitor"])
+        await put(one, stored([OFF, PUSH, ON]))
+        with pytest.raises(LeaseLost):
+            await old.look_once()
+        assert await told(one) == []
+        await caught_up(other.under(taken))
+        assert [each.kind for each in await told(one)] == ["correlation.protection_gap"]
 
 
 # ------------------------------------------------------------------ each rule, in words
