@@ -67,7 +67,12 @@ def verify(
             name: {"lines": x.lines, "first": x.first, "last": x.last, "unlinked": x.unlinked}
             for name, x in check.sources.items()
         }
-        told = {"whole": not problems, "problems": problems, "sources": sources}
+        told = {
+            "whole": not problems,
+            "problems": problems,
+            "sources": sources,
+            "tests": check.tests,
+        }
         say_json(told)
     else:
         _summarize(check, len(problems))
@@ -174,4 +179,6 @@ def _summarize(check: Check, problems: int) -> None:
         if found.unlinked:
             said += f"; {found.unlinked:,} without a chain cannot be checked"
         err.print(said)
+    if check.tests:
+        err.print(f"{check.tests:,} test events (test-alert) are in no chain")
     err.print(f"[red]{problems:,} problems[/]" if problems else "[green]whole and unchanged[/]")

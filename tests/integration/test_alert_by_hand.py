@@ -148,6 +148,9 @@ async def test_verify_and_what_is_new_do_not_mind_it(tmp_path: Path, config: Con
     lines = (tmp_path / "audit.jsonl").read_bytes().splitlines()
     assert [check.add(line, "") for line in lines] == [""] * 5
     assert {name: found.lines for name, found in check.sources.items()} == {"bitbucket": 3}
+    assert check.tests == 2
+    forged = lines[0].replace(b'"name":"test"', b'"name":"rest"')
+    assert "does not say that it is one" in check.add(forged, "")
     assert [is_test(line["event_id"]) for line in archived(tmp_path)] == [True, *[False] * 3, True]
 
 
