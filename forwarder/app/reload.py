@@ -68,6 +68,9 @@ class Reload:
                 self._serving.apply(config.server)
             except ConfigError as error:
                 self._refuse(error.problems)
+            except Exception as error:  # a part of another package's: what runs is well
+                log.exception("reload.crashed")
+                self._refuse([f"it cannot be tried: {error}"])
             else:
                 await self._swap_in(config)
 
@@ -83,4 +86,5 @@ class Reload:
     def _refuse(self, problems: Collection[str]) -> None:
         for problem in problems:
             log.error("configuration.refused", problem=problem)
-        self._systemd.ready(f"the new configuration is refused: {len(problems)} mistakes, see log")
+        count = f"{len(problems)} mistakes" if len(problems) > 1 else "a mistake"
+        self._systemd.ready(f"the new configuration is refused: {count}, see log")

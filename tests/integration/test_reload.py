@@ -17,7 +17,8 @@ from structlog.testing import capture_logs
 from forwarder.app import Daemon, assemble
 from forwarder.app.reload import Reload
 from forwarder.app.serving import Serving
-from forwarder.config import load
+from forwarder.config import Config, load
+from forwarder.logs import LogConfig
 from forwarder.model import SinkStatus, SourceStatus
 from forwarder.pipeline.stop import Stop
 from forwarder.simulator import Simulator, SimulatorOptions, serve
@@ -179,6 +180,20 @@ async def test_a_configuration_with_mistakes_changes_nothing_and_each_is_logged(
         await world.until_written("one")
         await world.until_written("two")
     assert not (tmp_path / "new.jsonl").exists()
+
+
+async def test_a_bug_in_what_reads_the_new_configuration_ends_nothing(tmp_path: Path) -> None:
+    def crash() -> Config:
+        raise RuntimeError("a sink of another package")
+
+    async with two_files(tmp_path) as world, anyio.create_task_group() as group:
+        serving, systemd = Serving(world.daemon, group), Systemd({}, pid=1)
+        with capture_logs() as said:
+            await Reload(world.daemon, serving, systemd, LogConfig(), crash).run()
+        refused = [line["problem"] for line in said if line["event"] == "configuration.refused"]
+        assert refused == ["it cannot be tried: a sink of another package"]
+        world.simulator.emit()
+        await world.until_written("one")
 
 
 async def test_a_part_that_cannot_be_opened_refuses_the_whole_configuration(
