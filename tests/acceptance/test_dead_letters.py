@@ -212,6 +212,6 @@ async def test_a_replay_says_when_there_is_nothing_and_which_sinks_there_are(
         status = await forwarder.run("status")
         cancelled = await forwarder.run("replay", "--sink", "archive", "--cancel")
     assert (nothing.returncode, strange.returncode) == (1, 2)
-    assert b"there are archive" in strange.stderr
+    assert b"known are archive" in strange.stderr
     assert b"events sent again" in status.stdout
     assert b"events are not sent to archive again" in cancelled.stdout
