@@ -1,6 +1,6 @@
 """Makes the parts of the add-on that follow from the forwarder: how fields and alerts are named.
 
-    python deploy/splunk/generate.py
+    make generated
 
 props.conf from where each format has what the Common Information Model asks for, the lookup of
 kinds from the catalogue, savedsearches.conf from the detections, app.conf from the version.

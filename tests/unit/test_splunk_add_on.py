@@ -93,7 +93,7 @@ def extracted(text: str, transforms: list[str]) -> dict[str, str]:
 
 def test_what_is_generated_is_current() -> None:
     for name, text in files().items():
-        said = f"{name} is old: python deploy/splunk/generate.py"
+        said = f"{name} is old: make generated"
         assert (ADD_ON / name).read_text("utf-8") == text, said
     assert conf("app")["launcher"]["version"] == __version__
 
