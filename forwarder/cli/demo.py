@@ -75,10 +75,21 @@ def demo(
       soteri-forwarder demo --keep-running --port 9187
     """
     lasting = seconds(duration, "--for")
-    place = folder or Path(tempfile.mkdtemp(prefix="soteri-forwarder-demo-"))
-    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    place = _new(folder) if folder else Path(tempfile.mkdtemp(prefix="soteri-forwarder-demo-"))
     well = anyio.run(_play, place, float("inf") if keep_running else lasting, port)
     sys.exit(0 if well else INCOMPLETE)
+
+
+def _new(folder: Path) -> Path:
+    """Make the folder; one with the store of an earlier demo would not add up."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise typer.BadParameter(f"{folder} is not empty", param_hint="--folder")
+    except OSError as error:
+        said = f"{folder} cannot be made: {error.strerror}"
+        raise typer.BadParameter(said, param_hint="--folder") from error
+    return folder
 
 
 @dataclass(slots=True)

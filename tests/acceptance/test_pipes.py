@@ -223,6 +223,15 @@ async def test_a_file_that_cannot_be_written_is_named(place: Place) -> None:
     assert f"{place.folder} cannot be written: Is a directory" in " ".join(done.stderr.split())
 
 
+@pytest.mark.parametrize(
+    ("folder", "said"), [("{folder}", "is not empty"), ("/dev/null/x", "cannot be made")]
+)
+async def test_the_demo_wants_a_folder_of_its_own(folder: str, said: str, place: Place) -> None:
+    done = await typed("demo", "--folder", folder.format(folder=place.folder))
+    assert done.code == 2
+    assert said in " ".join(done.stderr.split())
+
+
 @pytest.mark.parametrize(("kind", "hint"), [("hook.skiped", "hook.skipped"), ("hook.*", "")])
 async def test_a_kind_that_is_likely_misspelt_is_doubted(
     kind: str, hint: str, place: Place
