@@ -119,7 +119,7 @@ async def _asked(
             was_there = await outbox.discard_letters([letter])
     if not was_there and not because:
         return _outcome(event, sink)
-    late = f"nobody has sent it within {within:.0f} s: is the daemon's configuration this one?"
+    late = f"no daemon has sent it within {within:.0f} s: does one run, with this configuration?"
     return _outcome(event, sink, because=because or late, remedy=remedy)
 
 

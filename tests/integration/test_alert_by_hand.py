@@ -106,7 +106,7 @@ async def test_it_reaches_the_sink_alone_and_moves_nothing(
 async def test_what_is_in_the_way_is_said_and_nothing_comes_later(
     tmp_path: Path, config: Config, way: str
 ) -> None:
-    said = await alert(tmp_path, "hook.skipped", "--sink", "away", "--wait", "3s")
+    said = await alert(tmp_path, "hook.skipped", "--sink", "away", "--wait", "2500ms")
     assert said.code == 1, said
     assert "not delivered: " in said.stderr
     assert "127.0.0.1:1" in said.stderr.replace("\n", " ")

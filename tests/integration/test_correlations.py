@@ -328,7 +328,7 @@ COURSES = st.builds(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(COURSES)
 def test_what_is_told_is_what_all_that_happened_tells_whatever_crashes_and_whatever_is_late(
     course: Course,
