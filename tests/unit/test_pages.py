@@ -1,4 +1,4 @@
-"""README and docs: every link leads somewhere, every command and path that they name is there."""
+"""README, docs, map: each link leads somewhere, each command and path that is named is there."""
 
 import re
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ import pytest
 import typer
 from click import Command
 
+import forwarder
 from forwarder.cli import app
 
 TOP = Path(__file__).parents[2]
@@ -72,3 +73,11 @@ def test_every_target_that_is_shown_is_in_the_makefile() -> None:
         each for page in PAGES for each in re.findall(r"`?\bmake ([a-z-]+)`", page.read_text())
     }
     assert shown <= targets
+
+
+def test_the_map_of_the_tree_names_every_module_and_no_other() -> None:
+    drawn = set(re.findall(r" ([a-z_]+(?:\.py|/))[: ]", forwarder.__doc__ or ""))
+    folder = Path(forwarder.__file__).parent
+    there = {f"{each.parent.name}/" for each in folder.glob("*/__init__.py")}
+    there |= {each.name for each in folder.glob("[!_]*.py")}
+    assert drawn == there
