@@ -6,7 +6,7 @@ that `reconcile` or `verify` would miss or wonder about.
 """
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Final
@@ -48,6 +48,8 @@ _CHANGES: Final = {
 }
 """The graver way of kinds that have two, so that a detection that tells them apart fires."""
 _LOOK: Final = 0.1
+_PATIENCE: Final = 3.0
+"""Seconds after which a daemon that has just begun has tried a sink that was paused before."""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,7 +111,8 @@ async def _asked(
         with anyio.move_on_after(within):
             if dispatcher:
                 because, remedy = await _sent(dispatcher)
-            because = because or await _settled(outbox, letter)
+            if not because:
+                because, remedy = await _settled(outbox, letter, sink)
             if not because:
                 return _outcome(event, sink)
         if not because and dispatcher is None:
@@ -133,24 +136,31 @@ async def _sent(dispatcher: Dispatcher) -> tuple[str, str]:
     return "", ""
 
 
-async def _settled(outbox: Outbox, letter: int) -> str:
-    """Wait until the letter has gone, or is refused; return the reason then."""
+async def _settled(outbox: Outbox, letter: int, sink: str) -> tuple[str, str]:
+    """Wait until the letter is gone, refused, or up to a person; return why, and the remedy."""
+    patience = anyio.current_time() + _PATIENCE
     while True:
         found = [each async for each in outbox.dead_letters(ids=[letter])]
         if not found:
-            return ""
+            return "", ""
         if found[0].asked_at is None:
-            return f"the destination refuses it ({found[0].reason}): {found[0].detail}"
+            return f"the destination refuses it ({found[0].reason}): {found[0].detail}", ""
+        if anyio.current_time() > patience:
+            because, remedy = await _in_the_way(outbox, sink, states=("paused",))
+            if because:
+                return because, remedy
         await anyio.sleep(_LOOK)
 
 
-async def _in_the_way(outbox: Outbox, sink: str) -> tuple[str, str]:
+async def _in_the_way(
+    outbox: Outbox, sink: str, *, states: Sequence[str] = ("paused", "retrying", "waiting")
+) -> tuple[str, str]:
     """Return what the daemon says of the sink, where that is why nothing was sent."""
     stored = await outbox.status()
     known = stored.sinks.get(sink)
     if known is None:
         return "the daemon that runs does not have this sink", "reload it (SIGHUP), or restart it"
-    if known.note and known.note.state != "running":
+    if known.note and known.note.state in states:
         return f"the sink is {known.note.state}: {known.note.error}", known.note.remedy
     return "", ""
 

@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from forwarder.app import assemble
-from forwarder.app.trial import MARK, synthetic
+from forwarder.app.trial import MARK, Outcome, deliver, synthetic
 from forwarder.chain import Check
 from forwarder.config import Config, load
 from forwarder.formats import FORMATS
@@ -37,6 +37,9 @@ path = "{folder}/audit.jsonl"
 type = "file"
 path = "{folder}/few.jsonl"
 include = {{ kinds = ["rule.*"] }}
+[sinks.folder]
+type = "file"
+path = "{folder}"
 [sinks.away]
 type = "splunk_hec"
 url = "http://127.0.0.1:1"
@@ -52,15 +55,6 @@ def config(tmp_path: Path) -> Config:
     path.write_text(CONFIG.format(folder=tmp_path))
     path.chmod(0o600)
     return load(path, {}, default_secrets=tmp_path / "none")
-
-
-@pytest.fixture(params=["with a daemon", "without one"])
-async def way(request: pytest.FixtureRequest, config: Config) -> AsyncIterator[str]:
-    if request.param == "without one":
-        yield request.param
-        return
-    async with running(config):
-        yield request.param
 
 
 @asynccontextmanager
@@ -80,20 +74,21 @@ async def letters(config: Config) -> list[Any]:
         return [each async for each in outbox.dead_letters()]
 
 
-async def test_it_reaches_the_sink_alone_and_moves_nothing(
-    tmp_path: Path, config: Config, way: str
-) -> None:
-    words = ("hook.skipped", "--sink", "archive", "--json")
-    said = await alert(tmp_path, *words)
+async def test_it_reaches_the_sink_alone_and_moves_nothing(tmp_path: Path, config: Config) -> None:
+    said = await alert(tmp_path, "hook.skipped", "--sink", "archive", "--json")
     assert said.code == 0, said
-    (line,) = archived(tmp_path)
-    outcome = json.loads(said.stdout.splitlines()[-1])  # the daemon logs here too
-    assert (outcome["event_id"], outcome["delivered"]) == (line["event_id"], True)
+    outcome = json.loads(said.stdout)
+    await has_moved_nothing(tmp_path, config, outcome["event_id"])
+
+
+async def has_moved_nothing(folder: Path, config: Config, event_id: str) -> None:
+    (line,) = archived(folder)
+    assert line["event_id"] == event_id
     assert line["action"] == "TEST of soteri-forwarder: Security hook skipped"
     assert line["actor"]["name"] == "soteri-forwarder test"
     assert {"name": "test", "value": "true"} in line["attributes"]
     assert (line["kind"], line["severity"]) == ("hook.skipped", "high")
-    assert archived(tmp_path, "few.jsonl") == []
+    assert archived(folder, "few.jsonl") == []
     async with config.store.open(lock=False) as outbox:
         assert [pair async for pair in outbox.events(EventFilter())] == []
         status = await outbox.status()
@@ -104,14 +99,34 @@ async def test_it_reaches_the_sink_alone_and_moves_nothing(
 
 
 async def test_what_is_in_the_way_is_said_and_nothing_comes_later(
-    tmp_path: Path, config: Config, way: str
+    tmp_path: Path, config: Config
 ) -> None:
-    said = await alert(tmp_path, "hook.skipped", "--sink", "away", "--wait", "2500ms")
+    said = await alert(tmp_path, "hook.skipped", "--sink", "away")
     assert said.code == 1, said
     assert "not delivered: " in said.stderr
     assert "127.0.0.1:1" in said.stderr.replace("\n", " ")
     assert "remedy:" in said.stderr
     assert await letters(config) == []
+
+
+async def test_a_daemon_that_runs_sends_it_and_says_what_is_in_the_way(
+    tmp_path: Path, config: Config
+) -> None:
+    found: dict[str, Outcome] = {}
+
+    async def send(sink: str) -> None:
+        event = synthetic(shipped()["hook.skipped"], AT)
+        found[sink] = await deliver(config, sink, event, within=30)
+
+    async with running(config), anyio.create_task_group() as group:
+        group.start_soon(send, "archive")
+        group.start_soon(send, "folder")
+    assert found["archive"].delivered
+    assert not found["folder"].delivered
+    assert found["folder"].because.startswith("the sink is paused: ")
+    assert found["folder"].because.endswith("Is a directory")
+    assert found["folder"].remedy == "the path is a folder: name a file in it"
+    await has_moved_nothing(tmp_path, config, found["archive"].event_id)
 
 
 @pytest.mark.parametrize(
