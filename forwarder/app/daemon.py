@@ -106,8 +106,7 @@ class Daemon:
             self._parts.begin()
             await self._parts.caught_up()
             if loop := correlator(self._config, self.outbox):
-                while not stop.requested and await loop.look_once():
-                    pass
+                await loop.catch_up(stop)
             while not stop.requested and await self.owed():
                 await stop.sleep(0.05)
             self._parts.stop()

@@ -84,15 +84,18 @@ class Correlator:
     async def run(self, stop: Stop) -> None:
         """Look until `stop`. Nothing is raised: what fails is logged, and tried again."""
         while not stop.requested:
-            is_more = False
-            try:
-                is_more = await self.look_once()
-            except TransientError as error:
-                log.info("correlation.postponed", error=str(error))
-            except Exception:
-                log.exception("correlation.crashed")
-            if not is_more:
-                await stop.sleep(_PAUSE)
+            await self.catch_up(stop)
+            await stop.sleep(_PAUSE)
+
+    async def catch_up(self, stop: Stop) -> None:
+        """Look until there is nothing more, or `stop`; what fails is left for the next time."""
+        try:
+            while not stop.requested and await self.look_once():
+                pass
+        except TransientError as error:
+            log.info("correlation.postponed", error=str(error))
+        except Exception:
+            log.exception("correlation.crashed")
 
     async def look_once(self) -> bool:
         """Take the next rows; afterwards what they tell is in the outbox. Return if there is more.
