@@ -197,6 +197,9 @@ def _beside(found: Status) -> Iterator[str]:
 def _troubles(found: Status) -> Iterator[str]:
     """Yield what is wrong and what to do about it."""
     now = datetime.now(UTC)
+    if not found.running:
+        yield "[red]no daemon[/] runs on this store, so nothing is read or sent"
+        yield "  [bold]remedy:[/] soteri-forwarder run, or systemctl start soteri-forwarder"
     for part in _parts(found):
         if part.error:
             lasting = f" for {span((now - part.since_at).total_seconds())}" if part.since_at else ""

@@ -75,11 +75,13 @@ async def test_status_works_without_a_daemon_and_says_so(tmp_path: Path) -> None
         before = await forwarder.run("status")
         await forwarder.run("run", "--once")
         after = await forwarder.run("status", "--json")
+        told = await forwarder.run("status")
         made = len(simulator.truth(categories=[SOTERI]))
     status = json.loads(after.stdout)
     assert before.returncode == 74
     assert b"there is no store at" in before.stderr
-    assert after.returncode == 1
+    assert after.returncode == told.returncode == 1
+    assert b"remedy: soteri-forwarder run, or systemctl start" in told.stderr
     assert not status["running"]
     assert status["sinks"][0]["events_sent"] == made
     assert status["sinks"][0]["backlog_events"] == 0
