@@ -44,7 +44,10 @@ listen = ""
 
 @dataclass(frozen=True)
 class Place:
-    """A store with events and two dead letters, and where its configuration is."""
+    """A store with events and three dead letters, and where its configuration is.
+
+    The verbs below use the first two up and leave the third.
+    """
 
     folder: Path
     event_id: str
@@ -83,7 +86,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 
 async def _forwarded(path: Path) -> str:
-    """Forward everything, bury the first two; return the id of the last."""
+    """Forward everything, bury the first three; return the id of the last."""
     config = load(path, {})
     assert await run_once(config, deadline=60) == ([], False)
     async with config.store.open() as outbox:
@@ -91,7 +94,7 @@ async def _forwarded(path: Path) -> str:
         await outbox.ask_replay(await outbox.plan_replay("archive", EventFilter()))
         batch = await outbox.read_replay("archive", limit=1000, max_bytes=10**7)
         assert batch is not None
-        refused = [Rejection(each, "too_large", "over 5 MB") for each in ids[:2]]
+        refused = [Rejection(each, "too_large", "over 5 MB") for each in ids[:3]]
         await outbox.settle("archive", batch, Receipt(tuple(refused)))
     return ids[-1]
 

@@ -392,7 +392,7 @@ async def test_a_receiver_that_stops_reading_keeps_the_batch_after_the_timeout()
         done.set()
 
 
-async def test_a_hint_between_two_batches_costs_nothing():
+async def test_a_hint_between_two_batches_loses_and_doubles_nothing():
     first: list[str] = []
 
     def close_after_two(talk: Conversation) -> None:
@@ -406,8 +406,11 @@ async def test_a_hint_between_two_batches_costs_nothing():
     with played(close_after_two, serving(rest)) as (entered, _):
         async with entered as sink:
             await sink.send(numbered(2))
-            await sink.send(numbered(2, first=3))
-    # Whether the hint has come by then is the network's; nothing is lost or doubled by it.
+            # Whether the hint has come by then, or meets the second batch, is the network's.
+            try:
+                await sink.send(numbered(2, first=3))
+            except TransientError:
+                await sink.send(numbered(2, first=3))
     assert first + rest == ids(numbered(4))
 
 
