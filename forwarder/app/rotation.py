@@ -14,6 +14,7 @@ from anyio import to_thread
 from pydantic import BaseModel
 
 from forwarder.app.parts import Key, Part, Parts
+from forwarder.errors import StoreError
 from forwarder.options import TlsOptions
 from forwarder.pipeline.stop import Stop
 from forwarder.secret import Secret
@@ -40,9 +41,18 @@ class Rotation:
         self._seen: dict[Key, tuple[Part, Seen, Seen]] = {}
 
     async def run(self, stop: Stop) -> None:
-        """Look again and again until `stop`."""
+        """Look again and again until `stop`.
+
+        Raises:
+            StoreError: the outbox cannot be used.
+        """
         while not stop.requested:
-            await self.look_once()
+            try:
+                await self.look_once()
+            except StoreError:
+                raise
+            except Exception:
+                log.exception("rotation.crashed")
             await stop.sleep(self._every)
 
     async def look_once(self) -> None:

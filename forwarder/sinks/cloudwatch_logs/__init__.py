@@ -118,7 +118,9 @@ class CloudWatchLogsConfig(SinkOptions):
     def credential_files(self) -> tuple[Path, ...]:
         """Where boto3 finds credentials in files (its guide, "Configuration")."""
         found = [os.environ.get(name) for name in _FILE_VARIABLES]
-        return tuple(Path(path).expanduser() for path in (*filter(None, found), *_AWS_FILES))
+        # As botocore does it: where nobody knows a home, `Path.expanduser` would raise.
+        every = (*filter(None, found), *_AWS_FILES)
+        return tuple(Path(os.path.expanduser(path)) for path in every)  # noqa: PTH111  for that
 
     @asynccontextmanager
     async def open(

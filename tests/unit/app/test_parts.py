@@ -1,4 +1,4 @@
-"""A part that takes another's place and cannot be opened yet, under trio's virtual clock."""
+"""Parts that cannot be opened yet, and the look at their files, under trio's virtual clock."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,11 +8,13 @@ import anyio
 import pytest
 import trio.testing
 
-from forwarder.app.parts import Part, Parts
+from forwarder.app.parts import Key, Part, Parts
+from forwarder.app.rotation import Rotation
 from forwarder.errors import ConfigError, TransientError
 from forwarder.interfaces import Outbox
 from forwarder.options import SinkOptions
 from forwarder.pipeline.dispatcher import Dispatcher
+from forwarder.pipeline.stop import Stop
 from tests.fakes.outbox import MemoryOutbox
 from tests.fakes.sink import FakeSink
 
@@ -43,6 +45,25 @@ async def test_a_part_is_tried_until_its_files_are_there_and_the_store_has_room(
         assert [loop.name for loop in parts.loops] == ["siem"]
         group.cancel_scope.cancel()
     assert not failures
+
+
+async def test_a_look_at_the_files_that_fails_is_not_the_last() -> None:
+    stop, looks = Stop(), [0]
+
+    class Broken(Parts):
+        @property
+        def open_parts(self) -> dict[Key, Part]:
+            looks[0] += 1
+            stop.request() if looks[0] == 3 else None
+            raise RuntimeError("a sink of another package")
+
+    async def renew(part: Part) -> bool:
+        return True
+
+    async with anyio.create_task_group() as group:
+        with anyio.fail_after(60):
+            await Rotation(Broken(group), renew).run(stop)
+    assert looks == [3]
 
 
 async def test_a_part_that_cannot_be_opened_keeps_no_stop_waiting() -> None:

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -107,3 +108,8 @@ async def test_missing_credentials_do_not_keep_the_daemon_from_starting(tmp_path
     read = config(region="eu-central-1")
     async with read.open(name="cloudwatch", format=JsonFormat(), memory=FakeMemory()) as sink:
         assert sink
+
+
+def test_credential_files_are_named_where_nobody_knows_a_home(monkeypatch):
+    monkeypatch.setenv("AWS_CONFIG_FILE", "~nobody-of-this-name/config")
+    assert Path("~nobody-of-this-name/config") in config().credential_files
