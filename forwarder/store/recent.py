@@ -5,8 +5,8 @@ from typing import Final, TypeAlias
 
 from forwarder.model import Batch, Stored
 
-RECENT_BYTES: Final = 4 * 1024**2
-"""Of the events' own bytes: two full pages of the audit log."""
+RECENT_BYTES: Final = 6 * 1024**2
+"""Of the events' own bytes: a full window of the audit log, and what is left of the one before."""
 
 Place: TypeAlias = int
 

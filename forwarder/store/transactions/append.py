@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import cache
+from itertools import chain as one_after_another
 from typing import Final
 
 import msgspec
@@ -15,7 +16,7 @@ from forwarder.store.transactions import put, trails
 from forwarder.store.transactions.dead_letters import bury_record, discard
 from forwarder.times import milliseconds
 
-_ROWS_AT_ONCE: Final = 500  # in one insert
+_ROWS_AT_ONCE: Final = 100  # in one insert
 _FEW: Final = 50
 """Ids that are asked for one by one. More of them come from one window, which an id begins with:
 then all that is stored between the first and the last are these very events, or none."""
@@ -60,8 +61,7 @@ def append(
     new = _new(connection, events)
     heads = chain_heads(connection) if new else {}
     stored = [(place, _stored(each, heads)) for place, each in enumerate(new.values(), last + 1)]
-    for start in range(0, len(stored), _ROWS_AT_ONCE):
-        _insert(connection, stored[start : start + _ROWS_AT_ONCE], now)
+    _insert(connection, stored, now)
     for name in {event.source for event in new.values()}:
         put(connection, CHAINS, {"source": name}, msgspec.structs.asdict(heads[name]))
     if new:
@@ -83,28 +83,28 @@ def _behind(mark: datetime | None, events: Collection[Outgoing]) -> list[timedel
     return [mark - each.occurred_at for each in events if each.occurred_at < mark]
 
 
-def _insert(
-    connection: Connection,
-    events: Iterable[tuple[int, Stored]],
-    now: int,
-) -> None:
+def _insert(connection: Connection, events: Iterable[tuple[int, Stored]], now: int) -> None:
+    rows = [
+        (
+            place,
+            event.event_id,
+            event.source,
+            event.kind,
+            milliseconds(event.occurred_at),
+            now,
+            event.body,
+        )
+        for place, event in events
+    ]
     # The driver is called directly: SQLAlchemy's own work for each row is half of what SQLite
-    # needs to store it (2.5 µs of 5).
-    connection.exec_driver_sql(
-        _insert_text(connection.dialect),
-        [
-            (
-                place,
-                event.event_id,
-                event.source,
-                event.kind,
-                milliseconds(event.occurred_at),
-                now,
-                event.body,
-            )
-            for place, event in events
-        ],
-    )
+    # needs to store it (2.5 µs of 5). And it hands the interpreter to another thread and waits for
+    # it to come back with each call into SQLite, which costs as much again: so many rows a call.
+    whole = len(rows) - len(rows) % _ROWS_AT_ONCE
+    for start in range(0, whole, _ROWS_AT_ONCE):
+        values = one_after_another.from_iterable(rows[start : start + _ROWS_AT_ONCE])
+        connection.exec_driver_sql(_insert_text(connection.dialect, _ROWS_AT_ONCE), tuple(values))
+    if rest := rows[whole:]:
+        connection.exec_driver_sql(_insert_text(connection.dialect), rest)
 
 
 def _stored(event: Outgoing, heads: dict[str, Link]) -> Stored:
@@ -122,9 +122,11 @@ def chain_heads(connection: Connection) -> dict[str, Link]:
 
 
 @cache
-def _insert_text(dialect: Dialect) -> str:
+def _insert_text(dialect: Dialect, rows: int = 1) -> str:
     columns = ("place", "event_id", "source", "kind", "occurred_at", "stored_at", "body")
-    return str(insert(EVENTS).values(dict.fromkeys(columns)).compile(dialect=dialect))
+    one = str(insert(EVENTS).values(dict.fromkeys(columns)).compile(dialect=dialect))
+    head, _, row = one.rpartition("VALUES ")
+    return f"{head}VALUES {', '.join([row] * rows)}"
 
 
 def _new(connection: Connection, events: Sequence[Outgoing]) -> dict[str, Outgoing]:

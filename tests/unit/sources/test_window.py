@@ -6,7 +6,14 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forwarder.sources.bitbucket_audit.window import CROWDED, TARGET_PAGES, Plan, Window, load
+from forwarder.sources.bitbucket_audit.window import (
+    CROWDED,
+    TARGET_PAGES,
+    TARGET_ROWS,
+    Plan,
+    Window,
+    load,
+)
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
@@ -147,7 +154,7 @@ def test_a_dense_backlog_is_read_in_full_windows_almost_without_waste() -> None:
     done = read(rows, 0, DAY)
     assert done.wasted <= 2
     assert done.requests <= 230
-    assert max(done.held) <= 2 * 4000
+    assert max(done.held) <= 2 * TARGET_ROWS
 
 
 def test_a_dense_backlog_behind_days_of_silence_wastes_little() -> None:
@@ -161,7 +168,7 @@ def test_a_burst_in_a_silent_year_is_walked_in_vain_at_most_once() -> None:
     burst = [YEAR // 2 + n // 10 for n in range(50_000)]
     done = read(burst, 0, YEAR)
     assert done.wasted <= 5
-    assert max(done.held) <= CROWDED * 4000 + 1000
+    assert max(done.held) <= CROWDED * TARGET_ROWS + 1000
 
 
 def test_more_twins_than_a_window_may_hold_are_read_whole() -> None:
@@ -179,5 +186,5 @@ def test_a_poll_with_little_to_read_keeps_the_width_for_the_next() -> None:
 
 def test_large_rows_fill_a_window_as_many_rows_do() -> None:
     assert load(rows=10, size=32 << 20, page_size=1000) == 4.0
-    assert load(rows=4000, size=0, page_size=1000) == 1.0
+    assert load(rows=TARGET_ROWS, size=0, page_size=1000) == 1.0
     assert load(rows=10_000, size=0, page_size=10_000) == 1.0
