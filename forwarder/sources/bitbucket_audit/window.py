@@ -8,7 +8,7 @@ what one should hold: 1.0 is full.
 from dataclasses import dataclass
 from typing import Final
 
-TARGET_PAGES: Final = 2
+TARGET_PAGES: Final = 4
 """Full pages in a window of load 1: enough that a page wasted by a wrong guess is cheap."""
 TARGET_ROWS: Final = 2_000
 """Rows in a window of load 1, where these come first; but never less than a page."""
