@@ -47,13 +47,15 @@ def detections(
 
       soteri-forwarder detections hook_switched_off --for splunk
     """
+    from forwarder.config.problems import did_you_mean
     from forwarder.detections import detections as known
 
     listed = known()
     if name:
+        near = did_you_mean(name, (each.name for each in listed)) or "; see `detections`"
         listed = tuple(each for each in listed if each.name == name)
         if not listed:
-            raise typer.BadParameter(f"there is no detection {name!r}; see `detections`")
+            raise typer.BadParameter(f"there is no detection {name!r}{near}")
     if siem:
         _say_search(listed, siem)
     elif json:

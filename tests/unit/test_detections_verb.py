@@ -44,7 +44,8 @@ def test_one_detection_is_printed_whole() -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (("hook_jumped",), "there is no detection 'hook_jumped'"),
+        (("dog_barked",), "there is no detection 'dog_barked'; see `detections`"),
+        (("hook_skiped",), 'did you mean "hook_skipped"?'),
         (("--for", "splunk"), "--for takes the name of one detection"),
         (("block_lifted_by_allowlist", "--for", "cloudwatch"), "cloudwatch has no words for it"),
         (("hook_skipped", "--for", "qradar"), "'qradar' is not one of"),
