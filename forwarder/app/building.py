@@ -1,9 +1,6 @@
 """From the configuration to the parts that it asks for."""
 
-from collections.abc import (
-    AsyncIterator,
-    Iterator,
-)
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 

@@ -1,10 +1,6 @@
 """The daemon: its parts, what it keeps beside them, and how it changes while it runs."""
 
-from collections.abc import (
-    Collection,
-    Mapping,
-    Sequence,
-)
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Final
 

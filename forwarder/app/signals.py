@@ -3,10 +3,7 @@
 import os
 import signal
 import threading
-from collections.abc import (
-    Callable,
-    Coroutine,
-)
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 import anyio

@@ -122,7 +122,10 @@ async def _asked(
             was_there = await outbox.discard_letters([letter])
     if not was_there and not because:
         return _outcome(event, sink)
-    late = f"no daemon has sent it within {within:.0f} s: does one run, with this configuration?"
+    if not because and dispatcher:
+        because = f"the destination has not taken it within {within:g} s"
+        remedy = 'see what "soteri-forwarder check" says of it, or wait longer (--wait)'
+    late = f"no daemon has sent it within {within:g} s: does one run, with this configuration?"
     return _outcome(event, sink, because=because or late, remedy=remedy)
 
 

@@ -12,7 +12,16 @@ import typer
 
 from forwarder.cli import completion
 from forwarder.cli.replay import SinkName, known_sink
-from forwarder.cli.terminal import INCOMPLETE, ConfigOption, err, loaded, out, say_json, shown
+from forwarder.cli.terminal import (
+    INCOMPLETE,
+    ConfigOption,
+    err,
+    loaded,
+    out,
+    say_json,
+    seconds,
+    shown,
+)
 
 if TYPE_CHECKING:
     from forwarder.config import Config
@@ -57,14 +66,10 @@ def send_test(
     """
     from forwarder.app.trial import deliver, synthetic
     from forwarder.logs import LogConfig
-    from forwarder.options import parse_duration
 
     configuration = loaded(config)
     known_sink(configuration, sink)
-    try:
-        within = parse_duration(wait)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--wait") from error
+    within = seconds(wait, "--wait")
     event = synthetic(_kind(configuration, kind), datetime.now(UTC))
     if not ignore_filter:
         _must_pass(configuration, sink, event)
@@ -75,10 +80,9 @@ def send_test(
     if json:
         say_json(outcome)
     elif outcome.delivered:
-        seconds = monotonic() - began
         out.print(
-            f"{shown(kind)} is delivered to {shown(sink)}, {seconds:.1f} s: look for event_id"
-            f" {outcome.event_id}"
+            f"{shown(kind)} is delivered to {shown(sink)}, {monotonic() - began:.1f} s: look for"
+            f" event_id {outcome.event_id}"
         )
     else:
         err.print(f"[red]not delivered:[/] {shown(outcome.because)}")

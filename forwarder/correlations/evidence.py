@@ -8,8 +8,8 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from forwarder.correlations.reading import milliseconds
 from forwarder.model import AffectedObject, Attribute, Event, EventFilter, Record
+from forwarder.times import milliseconds
 from forwarder.watches.telling import CATEGORY, CATEGORY_KEY, NOTHING, Teller
 
 CITED: Final = 20

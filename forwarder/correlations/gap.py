@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
+from forwarder import times
 from forwarder.correlations import GapConfig, reading
 from forwarder.correlations.evidence import Look, Told, written
 from forwarder.model import Event, EventFilter
@@ -67,7 +68,7 @@ class ProtectionGap:
             return
         subject = _Subject(reading.instance(event), reading.scope(event), reading.subject(event))
         known = self._switches.pop(subject, [])
-        at = reading.milliseconds(event.occurred_at)
+        at = times.milliseconds(event.occurred_at)
         found = Switch(at, event.event_id, on, reading.person(event))
         now = sorted([*known, found])[-_SWITCHES:]
         self._switches[subject] = now  # behind all others: it was switched last
@@ -87,7 +88,7 @@ class ProtectionGap:
                 off = None
 
     def _around(self, push: Event) -> Iterator[tuple[_Subject, Gap]]:
-        at, instance = reading.milliseconds(push.occurred_at), reading.instance(push)
+        at, instance = times.milliseconds(push.occurred_at), reading.instance(push)
         for subject, switches in self._switches.items():
             if subject.instance == instance and len(switches) > 1:
                 yield from (
@@ -100,8 +101,8 @@ class ProtectionGap:
         off, on = gap
         pushes = await look(
             EventFilter(
-                since=reading.moment(off.at),
-                until=reading.moment(on.at + 1),
+                since=times.moment(off.at),
+                until=times.moment(on.at + 1),
                 kinds=self._pushes,
             )
         )
@@ -128,7 +129,7 @@ class ProtectionGap:
                 "rule": "protection_gap",
                 "off_by": off.by,
                 "on_by": on.by,
-                "since": written(reading.moment(off.at)),
+                "since": written(times.moment(off.at)),
                 "seconds": f"{seconds:.0f}",
                 "pushes": str(len(pushes)),
                 "pushed_by": ", ".join([*people][:_NAMED]),
@@ -148,7 +149,7 @@ class ProtectionGap:
 async def anchored(look: Look, at: int, event_id: str) -> Event | None:
     """Return the event that happened at `at`, None where it is forgotten."""
     found = await look(
-        EventFilter(since=reading.moment(at), until=reading.moment(at + 1), event_ids=(event_id,))
+        EventFilter(since=times.moment(at), until=times.moment(at + 1), event_ids=(event_id,))
     )
     return found[0] if found else None
 

@@ -5,7 +5,6 @@ what cannot be told plainly is told by nobody: None.
 """
 
 import re
-from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from forwarder.formats.gist import detail, gist
@@ -26,8 +25,6 @@ SWITCHES: Final = (
 )
 """Kinds that can say that the hook or a rule was switched."""
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND: Final = timedelta(milliseconds=1)
 _WORDS: Final = {
     **dict.fromkeys(("true", "on", "yes", "1", "enabled", "active", "activated"), True),
     **dict.fromkeys(("false", "off", "no", "0", "disabled", "inactive", "deactivated"), False),
@@ -38,16 +35,6 @@ _EITHER: Final = re.compile(r"\b(?:on (?:or|and|/) ?off|enabled? (?:or|and) disa
 _ON: Final = re.compile(r"\b(?:enabled|activated|(?:switched|turned|toggled) on)\b")
 _OFF: Final = re.compile(r"\b(?:disabled|deactivated|(?:switched|turned|toggled) off)\b")
 _THINGS: Final = {"PROJECT", "REPOSITORY", "USER", "GROUP"}
-
-
-def milliseconds(at: datetime) -> int:
-    """Return whole epoch milliseconds."""
-    return (at - _EPOCH) // _MILLISECOND
-
-
-def moment(ms: int) -> datetime:
-    """Return the time that `milliseconds` was given."""
-    return _EPOCH + ms * _MILLISECOND
 
 
 def person(event: Event) -> str:

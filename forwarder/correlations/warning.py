@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from forwarder import times
 from forwarder.correlations import WarningConfig, reading
 from forwarder.correlations.evidence import Look, Told, written
 from forwarder.correlations.gap import anchored
@@ -62,7 +63,7 @@ class BlockBecameWarning:
         """Remember a word or a mode; return the pairs that it gives rise to."""
         instance = reading.instance(event)
         word = Word(
-            reading.milliseconds(event.occurred_at),
+            times.milliseconds(event.occurred_at),
             event.event_id,
             event.kind == reading.HOOK_BLOCKED,
         )
@@ -119,7 +120,7 @@ class BlockBecameWarning:
             facts={
                 "rule": "block_became_warning",
                 "blocked": reading.person(blocked),
-                "since": written(reading.moment(block.at)),
+                "since": written(times.moment(block.at)),
                 "seconds": f"{seconds:.0f}",
             },
             objects=anchor.objects or blocked.objects,

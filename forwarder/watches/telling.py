@@ -6,7 +6,7 @@ Pure. The original of such an event has the shape of Bitbucket's own, so that wh
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -15,15 +15,14 @@ import msgspec
 from forwarder.model import Actor, AffectedObject, Attribute, Condition, Event, Record
 from forwarder.normalizers import CatalogueNormalizer
 from forwarder.redaction import Redactor
+from forwarder.times import milliseconds, moment
 from forwarder.watches import SOURCE
 from forwarder.watches.findings import ENDS, HEARTBEAT, Found, Looked
 
 CATEGORY: Final = "soteri-forwarder"
 CATEGORY_KEY: Final = "forwarder.category"
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 NOTHING: Final = msgspec.Raw(b"{}")
 """The original of a record that is yet to be told."""
-_MILLISECOND: Final = timedelta(milliseconds=1)
 _DIGEST_BYTES: Final = 10
 _ACTOR: Final = Actor(name="soteri-forwarder", type="SERVICE")
 _encode: Final = msgspec.json.Encoder().encode
@@ -51,8 +50,8 @@ class Teller:
 
         `system` is the address of the Bitbucket that it is about.
         """
-        ms = (at - _EPOCH) // _MILLISECOND
-        told = (found.kind, part, found.subject, (since_at - _EPOCH) // _MILLISECOND, self.node)
+        ms = milliseconds(at)
+        told = (found.kind, part, found.subject, milliseconds(since_at), self.node)
         digest = blake2b(_encode(told), digest_size=_DIGEST_BYTES).hexdigest()
         given = {"part": part, "detail": found.detail, **facts}
         objects = (found.about,) if found.about else ()
@@ -61,7 +60,7 @@ class Teller:
             objects = (*objects, AffectedObject(type="SOURCE", name=name))
         record = Record(
             event_id=f"{ms:012x}{digest}",
-            occurred_at=_EPOCH + ms * _MILLISECOND,
+            occurred_at=moment(ms),
             category=CATEGORY,
             category_key=CATEGORY_KEY,
             action=self.normalize.catalogue.kinds[found.kind].title,

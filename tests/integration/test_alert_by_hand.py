@@ -1,6 +1,7 @@
 """`test-alert`: one event by the real way to one sink, with a daemon and without."""
 
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -106,6 +107,20 @@ async def test_what_is_in_the_way_is_said_and_nothing_comes_later(
     assert "not delivered: " in said.stderr
     assert "127.0.0.1:1" in said.stderr.replace("\n", " ")
     assert "remedy:" in said.stderr
+    assert await letters(config) == []
+
+
+async def test_a_destination_that_says_nothing_is_not_taken_for_a_daemon_that_does_not(
+    tmp_path: Path, config: Config
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        path = tmp_path / "config.toml"
+        port = silent.getsockname()[1]
+        path.write_text(path.read_text().replace("127.0.0.1:1", f"127.0.0.1:{port}"))
+        said = await alert(tmp_path, "hook.skipped", "--sink", "away", "--wait", "200ms")
+    assert said.code == 1, said
+    assert "the destination has not taken it within 0.2 s" in " ".join(said.stderr.split())
+    assert "remedy: " in said.stderr
     assert await letters(config) == []
 
 

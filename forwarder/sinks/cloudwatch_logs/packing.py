@@ -4,12 +4,13 @@ Every number is from AWS's API reference of PutLogEvents, as in botocore's `logs
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from operator import attrgetter
 from typing import Final
 
 import msgspec
 
+from forwarder import times
 from forwarder.errors import Reason
 
 MAX_EVENTS: Final = 10_000
@@ -19,8 +20,6 @@ EVENT_OVERHEAD: Final = 26
 MAX_SPAN: Final = 24 * 3600 * 1000
 """Milliseconds; a put stays under it, so that it does not matter which side of it is meant."""
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND: Final = timedelta(milliseconds=1)
 _timestamp: Final = attrgetter("timestamp")
 
 
@@ -35,7 +34,7 @@ class Entry(msgspec.Struct, frozen=True):
 
 def milliseconds(at: datetime) -> int:
     """Return the epoch milliseconds of `at`, rounded down; 0 before 1970, which AWS cannot say."""
-    return max((at - _EPOCH) // _MILLISECOND, 0)
+    return max(times.milliseconds(at), 0)
 
 
 def pack(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
