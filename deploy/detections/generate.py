@@ -22,6 +22,7 @@ from sigma.rule import SigmaRule
 
 from deploy.detections.cloudwatch import insights, kinds_of, metric_filter
 from forwarder.detections import Detection
+from forwarder.provision.splunk.alerts import ONE_EVENT
 
 HERE: Final = Path(__file__).parent
 DATA: Final = HERE.parent.parent / "forwarder" / "detections" / "detections.json"
@@ -31,8 +32,6 @@ CONVERTED: Final = {
     "opensearch.lucene": (OpensearchLuceneBackend, ("lists", "ecs")),
 }
 """Files of converted/: whose backend makes each, and with which pipelines."""
-ONE_EVENT: Final = 300.0
-"""Seconds that a search for single events looks back."""
 
 
 def names() -> list[str]:

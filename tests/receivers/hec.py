@@ -18,22 +18,22 @@ removal of idle channels (script `restart`), replication, and what a search woul
 
 import json
 import re
-import socket
 import uuid
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
 import httpx
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
+
+from tests.receivers.serving import listening
 
 TEXTS = {
     0: (200, "Success"),
@@ -439,18 +439,6 @@ def _refuse_constant(text: str) -> None:
     raise ValueError(text)
 
 
-@asynccontextmanager
-async def served(hec: Hec, **options: Any) -> AsyncIterator[str]:
+def served(hec: Hec, **options: Any) -> AbstractAsyncContextManager[str]:
     """Serve `hec` on a free port of this machine and yield its URL; asyncio only."""
-    config = uvicorn.Config(hec.app, lifespan="off", ws="none", log_config=None, **options)
-    server = uvicorn.Server(config)
-    scheme = "https" if config.is_ssl else "http"
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        # Else each answer waits for the acknowledgement of its head.
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(server.serve, [listening])
-            try:
-                yield f"{scheme}://127.0.0.1:{listening.getsockname()[1]}"
-            finally:
-                server.should_exit = True
+    return listening(hec.app, **options)

@@ -1,13 +1,9 @@
 """A collector: OTLP over HTTP as its specification 1.x says it, and strict about it."""
 
 import gzip
-import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
-import anyio
-import uvicorn
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
@@ -24,6 +20,8 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+
+from tests.receivers.serving import listening
 
 PROTOBUF = "application/x-protobuf"
 
@@ -127,23 +125,13 @@ def told(span: Span) -> dict[str, object]:
     return found
 
 
-@asynccontextmanager
-async def collecting(collector: Collector) -> AsyncIterator[str]:
+def collecting(collector: Collector) -> AbstractAsyncContextManager[str]:
     """Serve `collector` on a free port of this machine; yield its address."""
-    app = Starlette(
-        routes=[
-            Route("/v1/traces", collector.traces, methods=["POST"]),
-            Route("/v1/metrics", collector.measures, methods=["POST"]),
-        ]
+    return listening(
+        Starlette(
+            routes=[
+                Route("/v1/traces", collector.traces, methods=["POST"]),
+                Route("/v1/metrics", collector.measures, methods=["POST"]),
+            ]
+        )
     )
-    server = uvicorn.Server(uvicorn.Config(app, lifespan="off", ws="none", log_config=None))
-    # Closed here: a server that is to end before it has begun leaves that to others.
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        # Else each answer waits for the acknowledgement of its head.
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        async with anyio.create_task_group() as group:
-            group.start_soon(server.serve, [listening])
-            try:
-                yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-            finally:
-                server.should_exit = True

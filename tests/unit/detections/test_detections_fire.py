@@ -16,6 +16,7 @@ from forwarder.model import Event, Record
 from forwarder.normalizers import normalize
 from forwarder.normalizers.catalogue import shipped
 from forwarder.normalizers.soteri import CATEGORY
+from forwarder.provision.splunk.alerts import ONE_EVENT
 from forwarder.simulator.catalogue import invented
 from forwarder.simulator.generator import Generator, Mixture
 from forwarder.sources.bitbucket_audit import wire
@@ -116,7 +117,7 @@ def usual_days() -> list[Event]:
     return events
 
 
-ALONE = [each for each in detections() if each.window == generate.ONE_EVENT and not each.absence]
+ALONE = [each for each in detections() if each.window == ONE_EVENT and not each.absence]
 
 
 @pytest.mark.parametrize("detection", ALONE, ids=lambda each: each.name)
