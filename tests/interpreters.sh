@@ -1,8 +1,10 @@
 #!/bin/bash
-# Unit and contract tests on every other supported Python that this machine has.
+# Unit and contract tests on every other supported Python that this machine has; on the first of
+# them with the lines and branches that they do not pass.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 main=$(.venv/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+coverage=(--cov --cov-report=term)
 for version in 3.11 3.12 3.13; do
   [ "$version" = "$main" ] && continue
   found=
@@ -20,5 +22,6 @@ for version in 3.11 3.12 3.13; do
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r tests/requirements.txt
     touch "$venv/done"
   fi
-  "$venv/bin/python" -m pytest -q -n 2 -p no:cacheprovider --hypothesis-profile=brief tests/unit tests/contract
+  "$venv/bin/python" -m pytest -q -n 2 -p no:cacheprovider --hypothesis-profile=brief "${coverage[@]}" tests/unit tests/contract
+  coverage=()
 done

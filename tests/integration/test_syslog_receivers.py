@@ -89,14 +89,16 @@ async def test_rsyslogd_over_tcp_understands_every_field(tmp_path, framing):
     assert first["msg"] == FORMATS["json"].encode(sent.events[0]).decode()
 
 
-# Two bursts, which fit into the receiver's buffer even where it gets no CPU for a while.
+# Two bursts, which fit into the receiver's buffer even where it gets no CPU for a while. In the
+# format raw: Linux counts 2,304 bytes for each such datagram, of the 212,992 that a socket has by
+# default, and 4,352 for one of more than about 1,600 bytes, as those of the format json are.
 A_BUFFER = 64
 
 
 async def test_rsyslogd_over_udp_has_a_whole_batch(tmp_path):
     sent = numbered(A_BUFFER)
     with rsyslogd(tmp_path, via="udp") as receiver:
-        async with sink_for(receiver) as sink:
+        async with sink_for(receiver, format="raw") as sink:
             await sink.send(sent)
         await written(receiver, A_BUFFER)
         assert understood_ids(receiver) == ids(sent)
@@ -211,7 +213,7 @@ async def test_syslog_ng_over_tcp_understands_every_field(tmp_path, framing):
 async def test_syslog_ng_over_udp_has_a_whole_batch(tmp_path):
     sent = numbered(A_BUFFER)
     with syslog_ng(tmp_path, via="udp") as receiver:
-        async with sink_for(receiver) as sink:
+        async with sink_for(receiver, format="raw") as sink:
             await sink.send(sent)
         await written(receiver, A_BUFFER)
         assert understood_ids(receiver) == ids(sent)
