@@ -20,7 +20,7 @@ from forwarder.sinks.splunk_hec import SplunkHecConfig
 from tests.fakes.command_line import Said, typed
 from tests.fakes.pseudo_terminal import at_a_terminal
 from tests.receivers.certificates import Certificates, make_certificates
-from tests.receivers.hec import served
+from tests.receivers.serving import listening
 from tests.receivers.splunk_management import Member, SplunkManagement, User
 
 TOKEN = "admin-token"
@@ -68,7 +68,7 @@ class Place:
 @pytest.fixture
 async def place(tmp_path: Path) -> AsyncIterator[Place]:
     splunk = SplunkManagement(users=(User(), WORKER))
-    async with served(splunk) as url:  # type: ignore[arg-type]
+    async with listening(splunk.app) as url:
         yield Place(splunk, url, tmp_path)
 
 
@@ -80,7 +80,7 @@ async def secure(tmp_path: Path, certificates: Certificates) -> AsyncIterator[Pl
         "ssl_certfile": str(certificates.server_cert_file),
         "ssl_keyfile": str(certificates.server_key_file),
     }
-    async with served(splunk, **files) as url:  # type: ignore[arg-type]
+    async with listening(splunk.app, **files) as url:
         yield Place(splunk, url, tmp_path)
 
 
