@@ -59,6 +59,11 @@ def exclusive(path: Path) -> Iterator[None]:
 def _locked(path: Path) -> int:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError as error:
+        raise StoreError(
+            f"there is no folder {path.parent}",
+            remedy="check [store] url; the daemon makes it (soteri-forwarder run)",
+        ) from error
     except OSError as error:
         raise StoreError(
             f"the lock file {path} cannot be opened: {error.strerror}",

@@ -7,9 +7,9 @@ from itertools import islice
 from typing import Final
 
 from anyio import to_thread
-from sqlalchemy import Connection, Table, delete, func, insert, select, text
+from sqlalchemy import Connection, Table, delete, func, insert, inspect, select, text
 
-from forwarder.errors import StoreError, StoreLocked
+from forwarder.errors import StoreError, StoreLocked, TransientError
 from forwarder.store import StoreConfig, schema, sqlite
 from forwarder.store.lock import exclusive, lock_file
 from forwarder.store.postgresql import PostgresDatabase
@@ -82,23 +82,27 @@ async def _opened(store: StoreConfig, *, make: bool) -> AsyncIterator[Database]:
 
 
 async def _must_be_free(target: StoreConfig) -> None:
-    if not target.is_shared and not target.path.exists():
-        return
-    try:
-        async with target.open(lock=False) as outbox:
-            status = await outbox.status()
-    except StoreError as error:
-        if "empty" in str(error):
-            return
-        raise
-    if status.sources or status.sinks or status.events:
-        raise _not_empty()
+    if target.is_shared:
+        database = PostgresDatabase(target.server(), writable=False, readers=1, writers=0)
+        try:
+            await database.read(_must_be_empty)
+        except TransientError as error:
+            raise StoreError(str(error), remedy=error.remedy) from error
+        finally:
+            await database.close()
+    elif target.path.exists():
+        async with sqlite.opened(target.path, writable=False, make=False) as file:
+            await file.read(_must_be_empty)
 
 
-def _not_empty() -> StoreError:
-    return StoreError(
-        "the store to move to is not empty", remedy="give it a file or a database of its own"
-    )
+def _must_be_empty(connection: Connection) -> None:
+    schema.version(connection)  # raises where the tables are another program's
+    there = inspect(connection).get_table_names()
+    ours = (each for each in _TABLES if each.name in there and each is not schema.PLACES)
+    if any(_count(connection, each) for each in ours):
+        raise StoreError(
+            "the store to move to is not empty", remedy="give it a file or a database of its own"
+        )
 
 
 def _counted(database: Database) -> list[Moved]:
@@ -111,8 +115,7 @@ def _move(source: Database, target: Database, progress: Progress) -> list[Moved]
     with _connected(source) as read, _connected(target) as write:
         _alone(read)
         _alone(write)
-        if any(_count(write, each) for each in _TABLES if each is not schema.PLACES):
-            raise _not_empty()
+        _must_be_empty(write)
         write.execute(delete(schema.PLACES))
         moved = [_copied(read, write, each, progress) for each in _TABLES]
         for each in moved:

@@ -85,8 +85,18 @@ async def test_a_store_that_is_not_empty_is_left_as_it_is(tmp_path: Path, pg: Po
     for dry_run in (True, False):
         with pytest.raises(StoreError, match="not empty"):
             await move(file, server, dry_run=dry_run, progress=quiet)
+        with pytest.raises(StoreError, match="not empty"):
+            await move(server, file, dry_run=dry_run, progress=quiet)
     async with server.open() as outbox:
         assert (await outbox.status()).events == 3
+
+
+async def test_a_store_that_is_not_there_is_named(tmp_path: Path) -> None:
+    nowhere = StoreConfig(url=f"sqlite:///{tmp_path}/nowhere/file.db")
+    target = StoreConfig(url=f"sqlite:///{tmp_path}/file.db")
+    with pytest.raises(StoreError, match=f"there is no folder {tmp_path}/nowhere") as caught:
+        await move(nowhere, target, dry_run=True, progress=quiet)
+    assert "[store] url" in caught.value.remedy
 
 
 async def test_what_is_interrupted_leaves_the_other_store_empty(
