@@ -58,6 +58,7 @@ class Dispatcher:
         self._letters = letters
         self._may_be_full = True
         self._is_replaying = False
+        self._was_full = False
 
     async def run(self, stop: Stop) -> None:
         """Deliver until `stop`; whatever fails is kept and tried again, without an end.
@@ -75,7 +76,8 @@ class Dispatcher:
         """Wait for events, deliver one batch; return the seconds to wait before the next."""
         try:
             with self.progress.idle():
-                await stop.or_until(lambda: self._outbox.wait(self.name))
+                if not self._was_full:  # else there is more, most likely
+                    await stop.or_until(lambda: self._outbox.wait(self.name))
                 if self._age and not await self._is_full():
                     await stop.sleep(self._age)
             if stop.requested:
@@ -99,6 +101,7 @@ class Dispatcher:
         if self._owed:
             await self._settle(*self._owed)
         batch = await self._next()
+        self._was_full = batch is not None and len(batch) == self._limit
         if batch is None:
             return 0.0
         # After a failure the same comes again, as every sink is promised; else they take turns.

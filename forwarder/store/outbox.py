@@ -122,6 +122,7 @@ class SqlOutbox:
         window: tuple[datetime, datetime] | None = None,
     ) -> range:
         """Store events, checkpoint and unreadable records in one transaction."""
+        await self._recent.near()
         time = self._time()
         stored = await self._write(
             lambda connection: append.append(
@@ -132,7 +133,8 @@ class SqlOutbox:
         if not stored:
             return range(0)
         first = stored[0][0]
-        self._recent.add(first, [event for _, event in stored])
+        new = [event for _, event in stored]
+        self._recent.add(first, new, sum(len(event.body) for event in new))
         return range(first, first + len(stored))
 
     async def checkpoint(self, source: str) -> Checkpoint | None:
@@ -145,11 +147,14 @@ class SqlOutbox:
 
     async def read(self, sink: str, *, limit: int, max_bytes: int) -> Batch | None:
         """Return what comes after the sink's position, or None where nothing does."""
-        return await self._database.read(
+        batch = await self._database.read(
             partial(
                 positions.read, sink=sink, limit=limit, max_bytes=max_bytes, recent=self._recent
             )
         )
+        if batch is not None:
+            self._recent.takes(sink, batch)
+        return batch
 
     async def settle(self, sink: str, batch: Batch, receipt: Receipt, *, attempts: int = 1) -> None:
         """Store a receipt in one transaction: position, memo, and a dead letter a rejection."""
@@ -161,17 +166,17 @@ class SqlOutbox:
         await self._write(
             lambda connection: positions.settle(connection, sink, batch, receipt, attempts, time)
         )
+        if batch.replay is None:
+            self._recent.settled(sink, batch.last)
 
     async def read_replay(self, sink: str, *, limit: int, max_bytes: int) -> Batch | None:
         """Return what the sink is to be sent again, dead letters first, or None."""
-        letters = await self._database.read(
-            partial(dead_letters.read, sink=sink, limit=limit, max_bytes=max_bytes)
-        )
-        if letters is not None:
-            return letters
-        batch, ended = await self._database.read(
-            partial(replays.read, sink=sink, limit=limit, max_bytes=max_bytes)
-        )
+
+        def again(connection: Connection) -> tuple[Batch | None, list[int]]:
+            letters = dead_letters.read(connection, sink, limit, max_bytes)
+            return (letters, []) if letters else replays.read(connection, sink, limit, max_bytes)
+
+        batch, ended = await self._database.read(again)
         if ended:
             await self._write(partial(replays.forget, ids=ended))
         return batch

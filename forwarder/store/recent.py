@@ -1,14 +1,27 @@
 """What this process has appended last, at hand for the sinks that keep up with it."""
 
 from collections.abc import Sequence
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
+
+import anyio
 
 from forwarder.model import Batch, Stored
+from forwarder.store.bell import Bell
 
 RECENT_BYTES: Final = 6 * 1024**2
 """Of the events' own bytes: a full window of the audit log, and what is left of the one before."""
+PATIENCE: Final = 0.2
+"""Seconds that an append waits for those who follow; who takes longer reads the database."""
+_NEAR: Final = 1 / 3
+"""Share of what is kept that a follower may have before it: the next append fits beside it."""
 
 Place: TypeAlias = int
+
+
+class _Run(NamedTuple):
+    first: Place
+    events: Sequence[Stored]
+    size: int
 
 
 class Recent:
@@ -16,17 +29,22 @@ class Recent:
 
     What was appended has been committed, is never changed, and has its place for good: so it is
     the same from here and from there, whoever else writes to the database.
+
+    Sinks that take what is here *follow*, and are not run away from: to read an event back and
+    look at it again costs more than to wait for them a moment.
     """
 
-    def __init__(self, most_bytes: int = RECENT_BYTES) -> None:
+    def __init__(self, most_bytes: int = RECENT_BYTES, *, patience: float = PATIENCE) -> None:
         self._most = most_bytes
-        self._runs: list[tuple[Place, Sequence[Stored], int]] = []
+        self._patience = patience
+        self._runs: list[_Run] = []
+        self._followers: dict[str, Place] = {}
+        self._moved = Bell()
 
-    def add(self, first: Place, events: Sequence[Stored]) -> None:
-        """Remember events that lie side by side from the place `first` on."""
-        size = sum(len(event.body) for event in events)
-        self._runs.append((first, events, size))
-        while sum(size for _, _, size in self._runs) > self._most:
+    def add(self, first: Place, events: Sequence[Stored], size: int) -> None:
+        """Remember events of `size` bytes that lie side by side from the place `first` on."""
+        self._runs.append(_Run(first, events, size))
+        while sum(run.size for run in self._runs) > self._most:
             del self._runs[0]
 
     def forget(self) -> None:
@@ -49,3 +67,40 @@ class Recent:
         if not events:
             return None
         return Batch(tuple(events), tuple(range(position + 1, position + 1 + len(events))))
+
+    def takes(self, sink: str, batch: Batch) -> None:
+        """Have `sink` follow where it has got its batch from here, and not where it has not."""
+        if any(run.first <= batch.first < run.first + len(run.events) for run in self._runs):
+            self._followers[sink] = batch.first - 1
+        else:
+            self._leave(sink)
+
+    def settled(self, sink: str, position: Place) -> None:
+        """Take note that `sink` has settled all up to `position`, if it follows."""
+        if sink in self._followers:
+            self._followers[sink] = position
+            self._moved.ring()
+
+    async def near(self) -> None:
+        """Return when all who follow are near; whoever is not in time follows no longer."""
+        with anyio.move_on_after(self._patience):
+            while True:
+                moved = self._moved.next
+                if not self._far():
+                    return
+                await moved.wait()
+        for sink in self._far():
+            self._leave(sink)
+
+    def _far(self) -> list[str]:
+        room = self._most * _NEAR
+        return [sink for sink, place in self._followers.items() if self._bytes_after(place) > room]
+
+    def _bytes_after(self, position: Place) -> float:
+        """Return the bytes that lie after `position`, as if each event of a run had the same."""
+        left = ((run, run.first + len(run.events) - 1 - position) for run in self._runs)
+        return sum(run.size * min(max(count / len(run.events), 0), 1) for run, count in left)
+
+    def _leave(self, sink: str) -> None:
+        self._followers.pop(sink, None)
+        self._moved.ring()
