@@ -3,12 +3,14 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Final
 
 import structlog
+from anyio.lowlevel import checkpoint
 
 from forwarder.interfaces import Normalizer, Outbox, Source
 from forwarder.logs import page_named, places_named
-from forwarder.model import Event, Outgoing, Page, Unreadable, packed
+from forwarder.model import Event, Outgoing, Page, Record, Unreadable, packed
 from forwarder.options import SourceOptions
 from forwarder.pipeline.ahead import ahead
 from forwarder.pipeline.pressure import Pressure
@@ -23,6 +25,9 @@ from forwarder.telemetry import (
     RECORDS_UNREADABLE,
 )
 from forwarder.tracing import span
+
+_AT_ONCE: Final = 100
+"""Records taken through all steps before the next: what they touch stays in the processor's caches."""
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
@@ -134,8 +139,15 @@ class Poller:
         return done
 
     async def _store(self, page: Page, done: Polled) -> Polled:
-        events, unreadable = self._normalized(page)
-        outgoing, unreadable = self._redacted(events, unreadable)
+        events: list[Event] = []
+        outgoing: list[Outgoing] = []
+        unreadable = [self._without_secrets(each) for each in page.unreadable]
+        for start in range(0, len(page.records), _AT_ONCE):
+            named, unnamed = self._normalized(page.records[start : start + _AT_ONCE])
+            events += named
+            outgoing += self._redacted(named)
+            unreadable += unnamed
+            await checkpoint()  # the sinks go on meanwhile
         if unreadable and self._pressure:
             await self._pressure.admit_unreadable()
         with span("page", source=self.name, records=len(page.records)) as told:
@@ -172,26 +184,27 @@ class Poller:
             window=_spanned(done.window, page.window),
         )
 
-    def _normalized(self, page: Page) -> tuple[list[Event], list[Unreadable]]:
+    def _normalized(self, records: Sequence[Record]) -> tuple[list[Event], list[Unreadable]]:
         events: list[Event] = []
-        unreadable = list(page.unreadable)
-        for record in page.records:
+        unreadable: list[Unreadable] = []
+        for record in records:
             try:
                 events.append(self._normalize(record, source=self.name))
             except Exception as error:  # noqa: BLE001  one record's trouble must not stop the log
                 detail = f"the normalizer failed: {type(error).__name__}: {error}"
-                unreadable.append(Unreadable(bytes(record.original), detail))
+                failed = Unreadable(bytes(record.original), detail)
+                unreadable.append(self._without_secrets(failed))
         return events, unreadable
 
-    def _redacted(
-        self, events: Sequence[Event], unreadable: list[Unreadable]
-    ) -> tuple[Sequence[Outgoing], list[Unreadable]]:
-        redact = self._redact
-        if redact is None:
-            return events, unreadable
-        return redact.all([packed(event) for event in events]), [
-            Unreadable(redact.record(each.original), each.detail) for each in unreadable
-        ]
+    def _redacted(self, events: Sequence[Event]) -> Sequence[Outgoing]:
+        if self._redact is None:
+            return events
+        return self._redact.all([packed(event) for event in events])
+
+    def _without_secrets(self, record: Unreadable) -> Unreadable:
+        if self._redact is None:
+            return record
+        return Unreadable(self._redact.record(record.original), record.detail)
 
 
 def _named(new: range) -> dict[str, str]:
