@@ -22,7 +22,3 @@ class CatalogueNormalizer:
             is_soteris = soteri.is_soteris(record)
             recognised = self._unknown if is_soteris else unnamed(record.action)
         return build(record, recognised, source=source)
-
-
-normalize = CatalogueNormalizer(Catalogue())
-"""With the kinds that come with the forwarder, and no others."""

@@ -27,7 +27,7 @@ from forwarder.telemetry import (
 from forwarder.tracing import span
 
 _AT_ONCE: Final = 100
-"""Records taken through all steps before the next: what they touch stays in the processor's caches."""
+"""Records taken through all steps before the next: what they touch stays in the caches."""
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 

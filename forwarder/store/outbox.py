@@ -124,18 +124,16 @@ class SqlOutbox:
         """Store events, checkpoint and unreadable records in one transaction."""
         await self._recent.near()
         time = self._time()
-        stored = await self._write(
+        new = await self._write(
             lambda connection: append.append(
                 connection, source, events, checkpoint, unreadable, time, window
             ),
             announce=True,
         )
-        if not stored:
+        if new is None:
             return range(0)
-        first = stored[0][0]
-        new = [event for _, event in stored]
-        self._recent.add(first, new, sum(len(event.body) for event in new))
-        return range(first, first + len(stored))
+        self._recent.add(*new)
+        return range(new.first, new.first + len(new.events))
 
     async def checkpoint(self, source: str) -> Checkpoint | None:
         """Return what the last `append` for `source` stored, or None."""

@@ -9,8 +9,8 @@ import pytest
 
 from forwarder.formats import FORMATS
 from forwarder.model import AffectedObject, Attribute, Change, Event
-from forwarder.normalizers import normalize
 from forwarder.normalizers.catalogue import shipped
+from tests.fakes.normalized import normalize
 from tests.fakes.records import record
 from tests.receivers import cef, leef
 

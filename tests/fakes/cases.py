@@ -17,10 +17,11 @@ import msgspec
 import yaml
 
 from forwarder.model import Event, Record
-from forwarder.normalizers import Catalogue, CatalogueNormalizer, normalize
+from forwarder.normalizers import Catalogue, CatalogueNormalizer
 from forwarder.sources.bitbucket_audit import wire
 from forwarder.watches.findings import Found
 from forwarder.watches.telling import Teller
+from tests.fakes.normalized import normalize
 
 HERE: Final = Path(__file__).parent.parent / "data" / "detections"
 START: Final = datetime(2026, 11, 22, 9, 30, tzinfo=UTC)

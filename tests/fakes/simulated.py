@@ -5,10 +5,10 @@ from functools import cache
 import msgspec
 
 from forwarder.model import Event, Record
-from forwarder.normalizers import normalize
 from forwarder.simulator.catalogue import invented
 from forwarder.simulator.generator import Generator, Mixture
 from forwarder.sources.bitbucket_audit import wire
+from tests.fakes.normalized import normalize
 
 _START_MS = 1_767_225_600_000
 

@@ -12,13 +12,13 @@ import pytest
 
 from forwarder.formats import FORMATS
 from forwarder.interfaces import Outbox
-from forwarder.normalizers import normalize
 from forwarder.pipeline.dispatcher import Dispatcher
 from forwarder.pipeline.poller import Poller
 from forwarder.simulator import Simulator, SimulatorOptions
 from forwarder.sinks.file import FileConfig
 from forwarder.sources.bitbucket_audit import BitbucketAuditConfig
 from forwarder.store import StoreConfig
+from tests.fakes.normalized import normalize
 
 MOMENT = datetime(2026, 3, 4, 5, 6, 7, 89_000, tzinfo=UTC)
 KIND = '"type":{"category":"Soteri Security for Bitbucket","action":"Security hook skipped"}'

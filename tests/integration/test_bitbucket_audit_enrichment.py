@@ -11,13 +11,13 @@ import msgspec
 import pytest
 
 from forwarder.model import Actor, AffectedObject, Context, Record
-from forwarder.normalizers import normalize
 from forwarder.simulator import FaultName, HandClock, Simulator, SimulatorOptions
 from forwarder.simulator.catalogue import Project, Repository
 from forwarder.sources.bitbucket_audit import BitbucketAuditConfig, enrichment
 from forwarder.sources.bitbucket_audit.client import Client
 from forwarder.sources.bitbucket_audit.clock import ServerClock
 from forwarder.sources.bitbucket_audit.enrichment import Enrichment
+from tests.fakes.normalized import normalize
 from tests.fakes.source import make_record
 from tests.integration.test_bitbucket_audit import NOON, world
 

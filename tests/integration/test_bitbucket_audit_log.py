@@ -21,7 +21,6 @@ from hypothesis import strategies as st
 from forwarder.errors import AccessError
 from forwarder.interfaces import Rereads
 from forwarder.model import Checkpoint, EventFilter, Record, Unreadable
-from forwarder.normalizers import normalize
 from forwarder.pipeline.poller import Poller
 from forwarder.simulator import HandClock, Mixture, Simulator, SimulatorOptions
 from forwarder.simulator.node_files import line_of
@@ -30,6 +29,7 @@ from forwarder.sources.bitbucket_audit.clock import ServerClock
 from forwarder.sources.bitbucket_audit_log import BitbucketAuditLogConfig
 from forwarder.sources.bitbucket_audit_log.source import BitbucketAuditLog
 from tests.fakes.audit_files import NodeFolder
+from tests.fakes.normalized import normalize
 from tests.fakes.outbox import MemoryOutbox
 
 NOON = datetime(2020, 3, 1, 12, tzinfo=UTC)

@@ -23,7 +23,6 @@ import trustme
 
 from forwarder.interfaces import Memory, Outbox, Sink
 from forwarder.model import Event, EventFilter
-from forwarder.normalizers import normalize
 from forwarder.options import BatchOptions, RetryOptions, SinkOptions
 from forwarder.pipeline.dispatcher import Dispatcher
 from forwarder.pipeline.poller import Poller
@@ -32,6 +31,7 @@ from forwarder.simulator import HandClock, Simulator, SimulatorOptions
 from forwarder.sources.bitbucket_audit import BitbucketAuditConfig
 from forwarder.sources.bitbucket_audit.clock import ServerClock
 from forwarder.store import StoreConfig
+from tests.fakes.normalized import normalize
 from tests.fakes.outbox import MemoryOutbox
 from tests.matrix.cell import Outcome
 

@@ -30,7 +30,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from forwarder.errors import AccessError, PermanentError, TransientError
 from forwarder.interfaces import Outbox
 from forwarder.model import Batch, EventFilter, Receipt, Rejection
-from forwarder.normalizers import normalize
 from forwarder.options import BatchOptions, RetryOptions, SinkOptions
 from forwarder.pipeline.dispatcher import Dispatcher
 from forwarder.pipeline.janitor import Janitor
@@ -40,6 +39,7 @@ from forwarder.simulator import FAULTS, HandClock, Simulator, SimulatorOptions
 from forwarder.sources.bitbucket_audit import BitbucketAuditConfig
 from forwarder.sources.bitbucket_audit.clock import ServerClock
 from forwarder.store import StoreConfig
+from tests.fakes.normalized import normalize
 from tests.fakes.outbox import MemoryOutbox
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

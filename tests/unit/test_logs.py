@@ -11,12 +11,12 @@ import structlog
 
 from forwarder.errors import AccessError, TransientError
 from forwarder.logs import LogConfig, set_level
-from forwarder.normalizers import normalize
 from forwarder.options import RetryOptions, SinkOptions, SourceOptions
 from forwarder.pipeline.dispatcher import Dispatcher
 from forwarder.pipeline.poller import Poller
 from forwarder.pipeline.progress import AGAIN, Progress
 from forwarder.pipeline.stop import Stop
+from tests.fakes.normalized import normalize
 from tests.fakes.outbox import MemoryOutbox
 from tests.fakes.sink import FakeSink
 from tests.fakes.source import FakeSource, make_page

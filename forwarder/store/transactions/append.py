@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from itertools import chain as one_after_another
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, Dialect, bindparam, insert, select, update
@@ -38,6 +38,14 @@ _KNOWN_BETWEEN: Final = select(EVENTS.c.event_id).where(
 )
 
 
+class Appended(NamedTuple):
+    """What was new: events that lie side by side from the place `first` on, of `size` bytes."""
+
+    first: int
+    events: Sequence[Stored]
+    size: int
+
+
 def append(
     connection: Connection,
     source: str,
@@ -46,8 +54,8 @@ def append(
     unreadable: Sequence[Unreadable],
     now: int,
     window: tuple[datetime, datetime] | None = None,
-) -> list[tuple[int, Stored]]:
-    """Store events, checkpoint and unreadable records; return the new ones with their places.
+) -> Appended | None:
+    """Store events, checkpoint and unreadable records; return what was new, or None.
 
     Raises:
         ValueError: the checkpoint is to stay as it is, and there is none.
@@ -60,8 +68,8 @@ def append(
         raise ValueError(f"nothing was ever stored for the source {source}")
     new = _new(connection, events)
     heads = chain_heads(connection) if new else {}
-    stored = [(place, _stored(each, heads)) for place, each in enumerate(new.values(), last + 1)]
-    _insert(connection, stored, now)
+    stored = [_stored(each, heads) for each in new.values()]
+    _insert(connection, enumerate(stored, last + 1), now)
     for name in {event.source for event in new.values()}:
         put(connection, CHAINS, {"source": name}, msgspec.structs.asdict(heads[name]))
     if new:
@@ -72,7 +80,7 @@ def append(
         bury_record(connection, source, record, now)
     behind = _behind(mark, new.values())
     _store_checkpoint(connection, source, checkpoint, len(new), behind, now)
-    return stored
+    return Appended(last + 1, stored, sum(len(each.body) for each in stored)) if stored else None
 
 
 def _behind(mark: datetime | None, events: Collection[Outgoing]) -> list[timedelta]:
@@ -172,7 +180,7 @@ def adopt(connection: Connection, letter: int, event: Event, now: int) -> int:
     """
     new = append(connection, event.source, [event], None, (), now)
     discard(connection, [letter])
-    return len(new)
+    return 1 if new else 0
 
 
 def checkpoint_of(connection: Connection, source: str) -> Checkpoint | None:

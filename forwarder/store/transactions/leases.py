@@ -9,8 +9,7 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 import msgspec
-from sqlalchemy import Connection, bindparam, delete, or_, select, text, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Connection, bindparam, delete, insert, or_, select, text, update
 
 from forwarder.errors import LeaseLost
 from forwarder.model import Lease, Replica, Shares
@@ -87,8 +86,11 @@ def _shares(connection: Connection, own: str, now: int) -> Shares:
 
 def claim(connection: Connection, replica: str, names: Sequence[str], ttl: int) -> list[Lease]:
     """Take those of `names` that nobody holds, or that `replica` itself was last to hold."""
+    # Late: it takes its time, and only who shares a store comes here.
+    from sqlalchemy.dialects import postgresql
+
     rows = [{"name": name, "token": 0, "holder": "", "expires_at": 0} for name in sorted(names)]
-    connection.execute(insert(LEASES).on_conflict_do_nothing(), rows)
+    connection.execute(postgresql.insert(LEASES).on_conflict_do_nothing(), rows)
     now = _now(connection)
     free = connection.execute(
         select(LEASES.c.name)

@@ -13,7 +13,6 @@ from forwarder.app.trial import synthetic
 from forwarder.detections import Detection, detections
 from forwarder.formats import FORMATS
 from forwarder.model import Event, Record
-from forwarder.normalizers import normalize
 from forwarder.normalizers.catalogue import shipped
 from forwarder.normalizers.soteri import CATEGORY
 from forwarder.provision.splunk.alerts import ONE_EVENT
@@ -21,6 +20,7 @@ from forwarder.simulator.catalogue import invented
 from forwarder.simulator.generator import Generator, Mixture
 from forwarder.sources.bitbucket_audit import wire
 from tests.fakes import cases, siem
+from tests.fakes.normalized import normalize
 
 NAMES = generate.names()
 SCHEMAS = {"json": siem.JSON, "ecs": siem.ECS, "audit_log": siem.AUDIT_LOG}

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forwarder.model import AffectedObject, Attribute, Change
-from forwarder.normalizers import normalize
 from forwarder.normalizers.catalogue import shipped
+from tests.fakes.normalized import normalize
 from tests.fakes.records import record
 
 USER = "bitbucket.service.user.audit.action."

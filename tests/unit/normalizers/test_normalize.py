@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forwarder.model import Event, Record
-from forwarder.normalizers import normalize
 from tests.fakes.events import hostile_text
+from tests.fakes.normalized import normalize
 from tests.fakes.records import record
 
 SOTERI = "Soteri Security for Bitbucket"

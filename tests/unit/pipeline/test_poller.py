@@ -12,11 +12,11 @@ import trio.testing
 
 from forwarder.errors import AccessError, StoreError, TransientError
 from forwarder.model import Event, EventFilter, Record, Unreadable
-from forwarder.normalizers import normalize
 from forwarder.options import RetryOptions, SourceOptions
 from forwarder.pipeline.poller import Polled, Poller
 from forwarder.pipeline.progress import STUCK_AFTER, Progress
 from forwarder.pipeline.stop import Stop
+from tests.fakes.normalized import normalize
 from tests.fakes.outbox import MemoryOutbox
 from tests.fakes.source import FakeSource, make_page, make_record
 

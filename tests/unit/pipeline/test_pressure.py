@@ -10,13 +10,13 @@ import pytest
 import trio.testing
 
 from forwarder.model import Checkpoint, Event, EventFilter, Receipt, Unreadable
-from forwarder.normalizers import normalize
 from forwarder.options import SourceOptions
 from forwarder.pipeline.janitor import Janitor
 from forwarder.pipeline.poller import Poller
 from forwarder.pipeline.pressure import Pressure
 from forwarder.pipeline.stop import Stop
 from tests.fakes.events import event
+from tests.fakes.normalized import normalize
 from tests.fakes.outbox import MemoryOutbox
 from tests.fakes.source import FakeSource, make_page
 

@@ -18,12 +18,12 @@ from forwarder.model import (
     Page,
     Unreadable,
 )
-from forwarder.normalizers import normalize
 from forwarder.options import RedactOptions, SinkOptions, SourceOptions
 from forwarder.pipeline.dispatcher import Dispatcher
 from forwarder.pipeline.poller import Poller
 from forwarder.store import StoreConfig
 from tests.fakes.events import BEGINNING, event, events
+from tests.fakes.normalized import normalize
 from tests.fakes.outbox import MemoryOutbox
 from tests.fakes.records import record
 from tests.fakes.secrets import SECRETS
