@@ -1,6 +1,7 @@
 """What this process has appended last, at hand for the sinks that keep up with it."""
 
 from collections.abc import Sequence
+from math import inf
 from typing import Final, NamedTuple, TypeAlias
 
 import anyio
@@ -10,8 +11,9 @@ from forwarder.store.bell import Bell
 
 RECENT_BYTES: Final = 6 * 1024**2
 """Of the events' own bytes: a full window of the audit log, and what is left of the one before."""
-PATIENCE: Final = 0.2
-"""Seconds that an append waits for those who follow; who takes longer reads the database."""
+PATIENCE: Final = (0.2, 1.0)
+"""Seconds that an append waits for those who follow, at least and at most. In between it is as long
+as it took to have the next to append: so nobody makes that take more than twice the time."""
 _NEAR: Final = 1 / 3
 """Share of what is kept that a follower may have before it: the next append fits beside it."""
 
@@ -34,15 +36,16 @@ class Recent:
     look at it again costs more than to wait for them a moment.
     """
 
-    def __init__(self, most_bytes: int = RECENT_BYTES, *, patience: float = PATIENCE) -> None:
+    def __init__(self, most_bytes: int = RECENT_BYTES) -> None:
         self._most = most_bytes
-        self._patience = patience
+        self._added_at = -inf
         self._runs: list[_Run] = []
         self._followers: dict[str, Place] = {}
         self._moved = Bell()
 
     def add(self, first: Place, events: Sequence[Stored], size: int) -> None:
         """Remember events of `size` bytes that lie side by side from the place `first` on."""
+        self._added_at = anyio.current_time()
         self._runs.append(_Run(first, events, size))
         while sum(run.size for run in self._runs) > self._most:
             del self._runs[0]
@@ -83,7 +86,9 @@ class Recent:
 
     async def near(self) -> None:
         """Return when all who follow are near; whoever is not in time follows no longer."""
-        with anyio.move_on_after(self._patience):
+        least, most = PATIENCE
+        pace = anyio.current_time() - self._added_at
+        with anyio.move_on_after(min(max(pace, least), most)):
             while True:
                 moved = self._moved.next
                 if not self._far():
