@@ -1,5 +1,7 @@
 """What the API answers, as documented and seen: every field but the time can be absent or null."""
 
+from typing import Final
+
 import msgspec
 
 from forwarder.model import Actor, AffectedObject, Attribute, Change
@@ -36,6 +38,24 @@ class Entity(msgspec.Struct, frozen=True, rename="camel"):
     type: AuditType | None = None
     affected_objects: tuple[AffectedObject, ...] | None = None
     changed_values: tuple[Change, ...] | None = None
+    extra_attributes: tuple[Attribute, ...] | None = None
+    source: str | None = None
+    node: str | None = None
+    system: str | None = None
+    method: str | None = None
+
+
+_NULL: Final = msgspec.Raw(b"null")
+
+
+class Parts(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+    """The same, with what comes again in other events still as it came."""
+
+    timestamp: str
+    author: msgspec.Raw = _NULL
+    type: msgspec.Raw = _NULL
+    affected_objects: msgspec.Raw = _NULL
+    changed_values: msgspec.Raw = _NULL
     extra_attributes: tuple[Attribute, ...] | None = None
     source: str | None = None
     node: str | None = None
