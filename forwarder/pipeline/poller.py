@@ -139,13 +139,15 @@ class Poller:
         return done
 
     async def _store(self, page: Page, done: Polled) -> Polled:
+        heard = self.heard
         events: list[Event] = []
         outgoing: list[Outgoing] = []
         unreadable = [self._without_secrets(each) for each in page.unreadable]
         for start in range(0, len(page.records), _AT_ONCE):
             named, unnamed = self._normalized(page.records[start : start + _AT_ONCE])
-            events += named
             outgoing += self._redacted(named)
+            if heard:  # else they need not be kept
+                events += named
             unreadable += unnamed
             await checkpoint()  # the sinks go on meanwhile
         if unreadable and self._pressure:
@@ -158,8 +160,8 @@ class Poller:
             if new:
                 told.brings(page_named(new[-1]))
         self.progress.moved()
-        if self.heard:
-            self.heard(events)
+        if heard:
+            heard(events)
         EVENTS_STORED.labels(self.name).inc(len(new))
         RECORDS_READ.labels(self.name).inc(len(page.records))
         if new or unreadable:

@@ -22,6 +22,8 @@ MOST_BYTES: Final = 32 << 20
 """Of one answer, unpacked: room for the largest event that we can expect, and no bomb."""
 _PATIENCE: Final = 5
 """An answer that trickles in may take so many times the timeout of each of its parts."""
+_LOOK: Final = 1024
+"""Bytes at an answer's beginning that tell a web page."""
 _EVENTS: Final = "/rest/auditing/1.0/events"
 _PROPERTIES: Final = "/rest/api/latest/application-properties"
 
@@ -206,7 +208,7 @@ class Client:
 
     def _no_login_page(self, response: httpx.Response, body: bytearray) -> None:
         media_type = response.headers.get("Content-Type", "")
-        if "html" in media_type or body.lstrip()[:1] == b"<":
+        if "html" in media_type or body[:_LOOK].lstrip()[:1] == b"<":
             raise AccessError(
                 f"{self._where}: HTTP 200 with a web page ({media_type}) in place of JSON",
                 remedy="this is a log-in or maintenance page: check the credential, and that "

@@ -6,7 +6,6 @@ same id with the same namespace. What changes here makes every stored event a ne
 """
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
@@ -101,11 +100,11 @@ def number(records: Iterable[Record]) -> list[Record]:
     every record of each millisecond: then a later reading gives the same numbers, and an equal
     record that shows up later gets the next one.
     """
-    seen: Counter[str] = Counter()
+    seen: dict[str, int] = {}
     numbered = []
     for record in records:
-        occurrence = seen[record.event_id]
-        seen[record.event_id] += 1
+        occurrence = seen.get(record.event_id, 0)
+        seen[record.event_id] = occurrence + 1
         numbered.append(again(record, occurrence) if occurrence else record)
     return numbered
 
