@@ -1,7 +1,12 @@
 # Two commands matter: `make demo` and `make test`. Both make their own environment in .venv.
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+# What is measured is what users install: the libraries of deploy/requirements.txt alone, on the
+# distribution's own interpreter where it is new enough.
+BENCH_PYTHON ?= $(shell /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+  2>/dev/null && echo /usr/bin/python3 || echo $(PYTHON))
 
 .PHONY: demo test check bench coverage matrix soak generated requirements clean
 
@@ -14,8 +19,8 @@ test: .venv/tests  ## everything: linters, types, arrows, every test, every inte
 check: .venv/tests  ## what is quick: linters, types, arrows, unit and contract tests
 	tests/run.sh quick
 
-bench: .venv/tests  ## figures as JSON; see docs/performance.md
-	$(BIN)/python -m tests.bench $(ARGS)
+bench: .venv/tests .bench/venv  ## figures as JSON; see docs/performance.md
+	$(BIN)/python -m tests.bench --python .bench/venv/bin/python $(ARGS)
 
 coverage: .venv/tests  ## which lines and branches the unit and contract tests pass
 	$(BIN)/python -m pytest -q -n 2 --cov --cov-report=term tests/unit tests/contract
@@ -42,6 +47,11 @@ generated: .venv/tests  ## what follows from the Sigma rules: detections, Splunk
 requirements:  ## pin again, hashed and without the name of any index
 	tests/pin.sh
 
+.bench/venv: deploy/requirements.txt .venv/tests
+	$(BENCH_PYTHON) -m venv --clear --without-pip $@
+	$(PIP) --python $@/bin/python install --require-hashes -r deploy/requirements.txt
+	touch $@
+
 clean:
 	rm -rf .venv .venvs .tools .bench .demo dist .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
@@ -51,10 +61,10 @@ clean:
 	$(PYTHON) -m venv .venv
 
 .venv/runtime: .venv/bin/python deploy/requirements.txt
-	$(PIP) --require-hashes -r deploy/requirements.txt
+	$(PIP) install --require-hashes -r deploy/requirements.txt
 	touch $@
 
 .venv/tests: .venv/runtime tests/requirements.txt pyproject.toml
-	$(PIP) --require-hashes -r tests/requirements.txt
-	$(PIP) --no-deps --no-build-isolation --editable .
+	$(PIP) install --require-hashes -r tests/requirements.txt
+	$(PIP) install --no-deps --no-build-isolation --editable .
 	touch $@

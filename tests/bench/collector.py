@@ -1,4 +1,4 @@
-"""A HEC for the benchmark: takes every batch at once, remembers it, and counts when it is asked.
+"""A HEC, or CloudWatch Logs, for the benchmark: takes every batch at once, and counts when asked.
 
 Run as a process of its own. `GET /count` answers ``{"events": N, "distinct": N}`` after unpacking
 what came; until then it only reads bodies, so that it takes as little of the machine as it can.
@@ -11,6 +11,8 @@ import time
 import zlib
 
 _ID = re.compile(rb'"event_id":"([0-9a-f]{32})"')
+_AWS_ID = re.compile(rb'\\"event_id\\":\\"([0-9a-f]{32})\\"')
+"""In a message of PutLogEvents, which is JSON inside of a string."""
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 
 
@@ -23,6 +25,7 @@ class Collector:
         ids: list[bytes] = []
         for body in self.bodies:
             text = zlib.decompress(body, 31) if body[:2] == b"\x1f\x8b" else body
+            ids += _AWS_ID.findall(text)
             ids += [
                 match
                 for chunk in text.split(b'"sourcetype"')[1:]
@@ -46,6 +49,7 @@ class Collector:
                     said = b'{"text":"Success","code":0,"ackId":0}'
                 writer.write(
                     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+                    b"x-amzn-RequestId: bench\r\n"
                     b"Content-Length: %d\r\n\r\n%b" % (len(said), said)
                 )
                 await writer.drain()

@@ -2,11 +2,13 @@
 
 Run as a process of its own, so that its work is not counted as the forwarder's. It answers
 `from`, `to`, `pageCursor` and `limit`, newest first, and ignores every filter: all rows match.
+``GET /first`` says when rows were asked for, for the first time since it was asked last.
 """
 
 import asyncio
 import json
 import sys
+import time
 from bisect import bisect_left, bisect_right
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -23,6 +25,7 @@ class Rows:
         first = int(BEGIN.timestamp() * 1000)
         self.times = [first + number * 1000 // PER_SECOND for number in range(count)]
         self.bodies = [_body(number, at) for number, at in enumerate(self.times)]
+        self.first_asked = 0.0
 
     def page(self, query: dict[str, str]) -> bytes:
         low = bisect_left(self.times, _ms(query["from"])) if "from" in query else 0
@@ -100,8 +103,11 @@ async def _answer(rows: Rows, reader: asyncio.StreamReader, writer: asyncio.Stre
         while head := await reader.readuntil(b"\r\n\r\n"):
             url = urlsplit(head.split(b" ", 2)[1].decode())
             if url.path.endswith("/events"):
+                rows.first_asked = rows.first_asked or time.time()
                 query = {name: values[0] for name, values in parse_qs(url.query).items()}
                 body = rows.page(query)
+            elif url.path == "/first":
+                body, rows.first_asked = b'{"at":%f}' % rows.first_asked, 0.0
             else:
                 body = b'{"version":"8.19.1","displayName":"Bitbucket"}'
             date = format_datetime(datetime.now(UTC), usegmt=True).encode()

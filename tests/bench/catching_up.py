@@ -1,0 +1,70 @@
+"""Catching up with a backlog, each time just after the reference on the same pages."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+from tests.bench.running import Forwarder, Receivers, configuration, medians, process
+
+SINKS: Final[Mapping[str, tuple[str, ...]]] = {
+    "hec": ("hec",),
+    "file": ("file",),
+    "syslog": ("syslog",),
+    "relp": ("relp",),
+    "cloudwatch": ("cloudwatch",),
+    "four": ("hec", "file", "syslog", "cloudwatch"),
+}
+"""The sinks of each catch-up; four take the same events at once."""
+
+
+def measure(
+    forwarder: Forwarder, name: str, pages: str, count: int, runs: int
+) -> dict[str, object]:
+    """Return the medians of `runs`, and each of them.
+
+    `rate_of_reference` is events a second divided by the reference's, `cpu_of_reference` CPU an
+    event divided by its own: the machine's speed of the moment cancels out.
+    """
+    found = []
+    for _ in range(runs):
+        theirs = reference(forwarder, pages, count)
+        ours = once(forwarder, SINKS[name], pages, count)
+        ours["rate_of_reference"] = round(ours["events_per_second"] / theirs["rate"], 3)
+        ours["cpu_of_reference"] = round(ours["cpu_us_per_event"] / theirs["cpu_us"], 2)
+        found.append(ours)
+        print(f"{name}: {ours}", file=sys.stderr)
+    return {"median": medians(found), "runs": found}
+
+
+def once(forwarder: Forwarder, sinks: tuple[str, ...], pages: str, count: int) -> dict[str, float]:
+    """Return what one catch-up took, every event of which has arrived once."""
+    with (
+        tempfile.TemporaryDirectory(prefix="forwarder-bench-") as name,
+        ExitStack() as stack,
+    ):
+        folder = Path(name)
+        receivers = Receivers(folder, stack)
+        config = configuration(folder, pages, "".join(map(receivers.sink, sinks)))
+        found = forwarder.once(config, count)
+        receivers.expect(count)
+    return found
+
+
+def reference(forwarder: Forwarder, pages: str, count: int) -> dict[str, float]:
+    """Return the reference's events a second, and microseconds of CPU an event."""
+    with process("tests.bench.collector") as (port,):
+        told = subprocess.check_output(
+            [forwarder.python, "-m", "tests.bench.reference", pages, port], text=True
+        )
+    found = json.loads(told)
+    if found["events"] != count:
+        sys.exit(f"the reference has read {found['events']} events of {count}")
+    return {
+        "rate": count / found["seconds"],
+        "cpu_us": found["cpu_seconds"] / count * 1e6,
+    }
