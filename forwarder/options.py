@@ -190,7 +190,7 @@ class Options(BaseModel):
 class BatchOptions(Options):
     """How many events go out in one `send`."""
 
-    events: int = Field(default=1000, ge=1, le=10_000, description="Events in one batch, at most.")
+    events: int = Field(default=2000, ge=1, le=10_000, description="Events in one batch, at most.")
     bytes: Size = Field(
         default=as_written("4MiB"),
         description="Stored size of one batch, at most; a larger event goes alone.",

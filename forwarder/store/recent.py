@@ -9,12 +9,12 @@ import anyio
 from forwarder.model import Batch, Stored
 from forwarder.store.bell import Bell
 
-RECENT_BYTES: Final = 6 * 1024**2
-"""Of the events' own bytes: a full window of the audit log, and what is left of the one before."""
+RECENT_BYTES: Final = 10 * 1024**2
+"""Of the events' own bytes: two full windows of the audit log, and what is left of a third."""
 PATIENCE: Final = (0.2, 1.0)
 """Seconds that an append waits for those who follow, at least and at most. In between it is as long
 as it took to have the next to append: so nobody makes that take more than twice the time."""
-_NEAR: Final = 1 / 3
+_NEAR: Final = 0.4
 """Share of what is kept that a follower may have before it: the next append fits beside it."""
 
 Place: TypeAlias = int
@@ -38,14 +38,13 @@ class Recent:
 
     def __init__(self, most_bytes: int = RECENT_BYTES) -> None:
         self._most = most_bytes
-        self._added_at = -inf
+        self._waited_at = -inf
         self._runs: list[_Run] = []
         self._followers: dict[str, Place] = {}
         self._moved = Bell()
 
     def add(self, first: Place, events: Sequence[Stored], size: int) -> None:
         """Remember events of `size` bytes that lie side by side from the place `first` on."""
-        self._added_at = anyio.current_time()
         self._runs.append(_Run(first, events, size))
         while sum(run.size for run in self._runs) > self._most:
             del self._runs[0]
@@ -87,15 +86,13 @@ class Recent:
     async def near(self) -> None:
         """Return when all who follow are near; whoever is not in time follows no longer."""
         least, most = PATIENCE
-        pace = anyio.current_time() - self._added_at
+        pace = anyio.current_time() - self._waited_at
         with anyio.move_on_after(min(max(pace, least), most)):
-            while True:
-                moved = self._moved.next
-                if not self._far():
-                    return
-                await moved.wait()
+            while self._far():
+                await self._moved.next.wait()
         for sink in self._far():
             self._leave(sink)
+        self._waited_at = anyio.current_time()
 
     def _far(self) -> list[str]:
         room = self._most * _NEAR

@@ -28,6 +28,9 @@ _SURELY_SMALL: Final = 100_000
 _FIRST_PAUSE: Final = 0.05
 _PAUSE: Final = 1.0
 """Seconds between two questions for acks: "every second or so"; the first few come sooner."""
+_SAVED_EACH: Final = 1.0
+"""Seconds between two commits of what HEC took of a batch, where there are no acks to keep: a kill
+may double so much of it. A request of some milliseconds is not worth one of its own."""
 
 
 class HecSink:
@@ -64,6 +67,9 @@ class HecSink:
         """Whether HEC has answered a question for an ack."""
         self._deadline = anyio.current_time() + (ack_timeout or 0.0)
         self._is_saved = False
+        self._saved_at = anyio.current_time()
+        self._is_stale = False
+        """Whether more is known of the batch than is saved."""
 
     @property
     def unacknowledged(self) -> int | None:
@@ -101,8 +107,13 @@ class HecSink:
             if not self._is_acking:
                 await self._check_acking()
         slow_down = 0.0
-        while (piece := self._progress.next_piece()) is not None:
-            slow_down = max(slow_down, await self._send_piece(batch.events, piece))
+        try:
+            while (piece := self._progress.next_piece()) is not None:
+                slow_down = max(slow_down, await self._send_piece(batch.events, piece))
+        except (TransientError, AccessError):
+            if self._is_stale:
+                await self._save()
+            raise
         await self._wait_for_acks()
         receipt = Receipt(
             self._progress.rejections(),
@@ -110,7 +121,7 @@ class HecSink:
             slow_down=slow_down,
         )
         self._progress.forget()
-        self._is_saved = False
+        self._is_saved = self._is_stale = False
         return receipt
 
     async def probe(self) -> str:
@@ -149,7 +160,10 @@ class HecSink:
         verdict = await self._post(envelopes, start, stop, known)
         if isinstance(verdict, Taken):
             self._limit = min(2 * self._limit, _REQUEST_EVENTS)
-            if self._ack_timeout is not None or stop < len(events):
+            acking = self._ack_timeout is not None
+            self._is_stale = acking or stop < len(events)
+            due = acking or anyio.current_time() >= self._saved_at + _SAVED_EACH
+            if self._is_stale and due:
                 await self._save()
             return verdict.slow_down
         self._note_refused(verdict, events, start, stop, size)
@@ -263,3 +277,5 @@ class HecSink:
         }
         await self._memory.save(memo)
         self._is_saved = True
+        self._is_stale = False
+        self._saved_at = anyio.current_time()

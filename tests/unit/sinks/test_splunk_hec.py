@@ -90,7 +90,7 @@ async def test_a_large_batch_is_cut_into_requests_that_hec_takes():
     hec = Hec(max_request_bytes=1_000_000, max_request_events=1000)
     async with sink_on(hec) as sink:
         receipt = await sink.send(numbered(2500))
-    assert receipt == Receipt(memo={})
+    assert receipt == Receipt()
     assert hec.ids == ids(numbered(2500))
     assert max(len(body) for _, _, body in hec.requests) <= 1_000_000
 
@@ -100,6 +100,26 @@ async def test_a_batch_of_one_request_asks_nothing_of_the_memory():
     async with sink_on(hec, memory) as sink:
         assert await sink.send(numbered(10)) == Receipt()
     assert memory.saved == []
+
+
+async def test_a_batch_of_several_quick_requests_asks_nothing_of_the_memory():
+    hec, memory = Hec(), FakeMemory()
+    async with sink_on(hec, memory) as sink:
+        assert await sink.send(numbered(3500)) == Receipt()
+    assert hec.posts > 1
+    assert memory.saved == []
+
+
+async def test_of_a_batch_of_slow_requests_it_is_kept_each_second_what_was_taken():
+    hec, memory = Hec(), FakeMemory()
+    hec.faults = [Fault(take=True, delay=0.6) for _ in range(4)]
+    async with sink_on(hec, memory) as sink:
+        with anyio.move_on_after(2.0):  # killed in the fourth request
+            await sink.send(numbered(3500))
+    async with sink_on(hec, memory) as sink:
+        await sink.send(numbered(3500))
+    assert set(hec.ids) == set(ids(numbered(3500)))
+    assert len(hec.ids) <= 3500 + 2 * 1000
 
 
 @pytest.mark.parametrize("count", [5, 300])

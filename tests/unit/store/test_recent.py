@@ -12,6 +12,8 @@ from forwarder.model import Batch, Stored
 from forwarder.store.recent import PATIENCE, Recent
 from tests.fakes.events import events, stored
 
+LEAST, MOST = PATIENCE
+
 EVENTS = [stored(each) for each in events(60)]
 SIZE = len(EVENTS[0].body)
 
@@ -149,13 +151,13 @@ async def test_the_slowest_of_those_who_follow_is_waited_for():
     for sink in ("file", "splunk"):
         recent.takes(sink, batch(1, 30))
     recent.settled("file", 30)
-    assert await seconds_until_near(recent) == pytest.approx(PATIENCE)
+    assert await seconds_until_near(recent) == pytest.approx(MOST)
 
 
 async def test_who_does_not_come_in_time_is_waited_for_once():
     recent = full()
     recent.takes("splunk", batch(1, 10))
-    assert await seconds_until_near(recent) == pytest.approx(PATIENCE)
+    assert await seconds_until_near(recent) == pytest.approx(MOST)
     assert await seconds_until_near(recent) == 0
     recent.settled("splunk", 1)
     assert await seconds_until_near(recent) == 0
@@ -174,4 +176,13 @@ async def test_who_catches_up_again_is_waited_for_again():
     recent.takes("splunk", batch(1, 10))
     await recent.near()
     recent.takes("splunk", batch(11, 20))
-    assert await seconds_until_near(recent) == pytest.approx(PATIENCE)
+    assert await seconds_until_near(recent) == pytest.approx(LEAST)
+
+
+@pytest.mark.parametrize(("pace", "waited"), [(LEAST / 2, LEAST), (0.5, 0.5), (3600, MOST)])
+async def test_an_append_waits_no_longer_than_it_took_to_come_to_it(pace, waited):
+    recent = full()
+    await recent.near()
+    await anyio.sleep(pace)
+    recent.takes("splunk", batch(1, 10))
+    assert await seconds_until_near(recent) == pytest.approx(waited)
