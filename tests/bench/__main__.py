@@ -11,7 +11,6 @@ them, start-up included. Page server and receivers are processes of their own.
 import argparse
 import json
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -24,7 +23,7 @@ from tests.bench.running import Forwarder, process
 OUTAGE: Final = 3600 * PER_SECOND
 """Events of an hour in which nothing could be read."""
 WAITING: Final = ("encoders", "idle", "latency", "stored")
-WHEN_ASKED: Final = ("outage", "server")
+WHEN_ASKED: Final = ("outage", "server", "stages")
 
 
 def spin() -> float:
@@ -54,7 +53,8 @@ def arguments() -> argparse.Namespace:
         "--only",
         choices=[*catching_up.SINKS, *WAITING, *WHEN_ASKED],
         action="append",
-        help="outage (an hour of 100 events/s, to three sinks at once) and server: only when asked",
+        help="only when asked: outage (an hour of 100 events/s, to three sinks at once), server,"
+        " stages (where the time goes)",
     )
     parser.add_argument(
         "--stored", type=int, default=10_000_000, help="events in the full store of `stored`"
@@ -83,6 +83,8 @@ def main() -> None:
         for name in catching_up.SINKS:
             if name in wanted:
                 found[name] = catching_up.measure(forwarder, name, pages, asked.events, asked.runs)
+        if "stages" in wanted:
+            found["stages"] = catching_up.stages(forwarder, pages, asked.events)
     if "file" in wanted and asked.events >= 8:
         # Memory is flat in the length of the backlog: a quarter of it needs as much.
         quarter = asked.events // 4
@@ -93,8 +95,7 @@ def main() -> None:
             sinks = ("file", "hec", "syslog")
             found["outage"] = catching_up.once(forwarder, sinks, pages, OUTAGE)
     if "encoders" in wanted:
-        measured = [forwarder.python, "-m", "tests.bench.encoders", "--runs", str(asked.runs)]
-        found["encoders"] = json.loads(subprocess.check_output(measured))["encoders"]
+        found["encoders"] = encoders.measured(50_000, asked.runs)
     if "idle" in wanted:
         found["idle"] = waiting.idle(forwarder, 90)
     if "server" in wanted:

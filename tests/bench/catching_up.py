@@ -55,6 +55,17 @@ def once(forwarder: Forwarder, sinks: tuple[str, ...], pages: str, count: int) -
     return found
 
 
+def stages(forwarder: Forwarder, pages: str, count: int) -> dict[str, float]:
+    """Return the microseconds of CPU an event that each stage has used on the way into a file."""
+    with tempfile.TemporaryDirectory(prefix="forwarder-bench-") as name, ExitStack() as stack:
+        receivers = Receivers(Path(name), stack)
+        config = configuration(Path(name), pages, receivers.sink("file"))
+        timed = [forwarder.python, "-m", "tests.bench.stages", str(config), str(count)]
+        found: dict[str, float] = json.loads(subprocess.check_output(timed))
+        receivers.expect(count)
+    return found
+
+
 def reference(forwarder: Forwarder, pages: str, count: int) -> dict[str, float]:
     """Return the reference's events a second, and microseconds of CPU an event."""
     with process("tests.bench.collector") as (port,):

@@ -1,26 +1,18 @@
 """Where the time of a catch-up goes: microseconds of CPU an event, stage by stage, as JSON.
 
-    python -m tests.bench.stages                    100,000 events into a file
-    python -m tests.bench.stages --sink hec --events 50000
+    python -m tests.bench.stages CONFIG EVENTS
 
 The forwarder runs in this process with its own functions timed by the clock of their thread, so
 waiting for the interpreter or the disk does not count. A stage that is part of another is named
 behind a slash; what no stage has (the event loop, HTTP, changes of thread) is in "rest".
 """
 
-import argparse
 import functools
 import json
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
-
-from tests.bench.running import Receivers, configuration, process
 
 used: dict[str, float] = {}
 
@@ -78,29 +70,6 @@ def report(count: int) -> None:
     print(json.dumps({name: round(each, 2) for name, each in {**parts, "total": total}.items()}))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--events", type=int, default=100_000)
-    parser.add_argument("--sink", choices=["file", "hec", "syslog"], default="file")
-    parser.add_argument("--python", default=sys.executable, help="the interpreter to measure with")
-    parser.add_argument("--config", help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.config:
-        forward(asked.config)
-        report(asked.events)
-        return
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="forwarder-bench-")))
-        (pages, _) = stack.enter_context(process("tests.bench.pages", str(asked.events)))
-        receivers = Receivers(folder, stack)
-        config = configuration(folder, pages, receivers.sink(asked.sink))
-        again = [asked.python, "-m", "tests.bench.stages", "--events", str(asked.events)]
-        told = subprocess.check_output([*again, "--config", str(config)], text=True)
-        receivers.expect(asked.events)
-    print(json.dumps(json.loads(told), indent=2))
-
-
 if __name__ == "__main__":
-    main()
+    forward(sys.argv[1])
+    report(int(sys.argv[2]))
