@@ -121,7 +121,10 @@ class SqlOutbox:
         unreadable: Sequence[Unreadable] = (),
         window: tuple[datetime, datetime] | None = None,
     ) -> range:
-        """Store events, checkpoint and unreadable records in one transaction."""
+        """Store events, checkpoint and unreadable records in one transaction.
+
+        First wait a moment for the sinks that keep up; see `Recent`.
+        """
         await self._recent.near()
         time = self._time()
         new = await self._write(

@@ -61,6 +61,17 @@ def record(entity: bytes | dict[str, Any]) -> Record:
     return found
 
 
+def test_what_comes_again_in_other_events_is_one_value_where_it_is_short() -> None:
+    again = {**GOOD, "timestamp": "2021-11-27T17:38:59.087Z"}
+    one, other = record(GOOD), record(again)
+    assert one.event_id != other.event_id
+    assert one.actor is other.actor
+    assert one.objects is other.objects
+    assert one.changes is other.changes
+    long = {"author": {"name": "x" * 1000}}
+    assert record({**GOOD, **long}).actor is not record({**again, **long}).actor
+
+
 def test_an_event_tells_all_it_holds() -> None:
     found = record(GOOD)
     assert found.occurred_at == datetime(2021, 11, 27, 17, 38, 58, 87000, tzinfo=UTC)
