@@ -1,5 +1,6 @@
 """A store with millions of delivered events, made by SQLite itself: no forwarder could so fast."""
 
+import os
 import sqlite3
 from pathlib import Path
 
@@ -22,3 +23,4 @@ def fill(path: Path, events: int) -> None:
         database.execute("update positions set position = ?, settled = ?", (events, events))
         database.execute("update checkpoints set stored = ?", (events,))
     database.close()
+    os.sync()  # or what follows would wait for these gigabytes at each of its commits
