@@ -82,17 +82,19 @@ async def _opened(store: StoreConfig, *, make: bool) -> AsyncIterator[Database]:
 
 
 async def _must_be_free(target: StoreConfig) -> None:
+    if not target.is_shared and not target.path.exists():
+        return
+    database: Database
     if target.is_shared:
         database = PostgresDatabase(target.server(), writable=False, readers=1, writers=0)
-        try:
-            await database.read(_must_be_empty)
-        except TransientError as error:
-            raise StoreError(str(error), remedy=error.remedy) from error
-        finally:
-            await database.close()
-    elif target.path.exists():
-        async with sqlite.opened(target.path, writable=False, make=False) as file:
-            await file.read(_must_be_empty)
+    else:
+        database = SqliteDatabase(target.path, writable=False)
+    try:
+        await database.read(_must_be_empty)
+    except TransientError as error:
+        raise StoreError(str(error), remedy=error.remedy) from error
+    finally:
+        await database.close()
 
 
 def _must_be_empty(connection: Connection) -> None:

@@ -91,6 +91,18 @@ async def test_a_store_that_is_not_empty_is_left_as_it_is(tmp_path: Path, pg: Po
         assert (await outbox.status()).events == 3
 
 
+async def test_a_file_with_nothing_in_it_is_free_to_move_to(tmp_path: Path) -> None:
+    first = StoreConfig(url=f"sqlite:///{tmp_path}/first.db")
+    target = StoreConfig(url=f"sqlite:///{tmp_path}/target.db")
+    async with first.open() as outbox:
+        await outbox.append("bitbucket", events(3), MARK)
+    (tmp_path / "target.db").touch()
+    for dry_run in (True, False):
+        await move(first, target, dry_run=dry_run, progress=quiet)
+    async with target.open() as outbox:
+        assert (await outbox.status()).events == 3
+
+
 async def test_a_store_that_is_not_there_is_named(tmp_path: Path) -> None:
     nowhere = StoreConfig(url=f"sqlite:///{tmp_path}/nowhere/file.db")
     target = StoreConfig(url=f"sqlite:///{tmp_path}/file.db")
