@@ -4,8 +4,8 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -28,7 +28,7 @@ def measure(
     """Return the medians of `runs`, and each of them.
 
     `rate_of_reference` is events a second divided by the reference's, `cpu_of_reference` CPU an
-    event divided by its own: the machine's speed of the moment cancels out.
+    event divided by its own: most of the machine's speed of the moment cancels out.
     """
     found = []
     for _ in range(runs):
@@ -41,29 +41,26 @@ def measure(
     return {"median": medians(found), "runs": found}
 
 
-def once(forwarder: Forwarder, sinks: tuple[str, ...], pages: str, count: int) -> dict[str, float]:
-    """Return what one catch-up took, every event of which has arrived once."""
-    with (
-        tempfile.TemporaryDirectory(prefix="forwarder-bench-") as name,
-        ExitStack() as stack,
-    ):
-        folder = Path(name)
-        receivers = Receivers(folder, stack)
-        config = configuration(folder, pages, "".join(map(receivers.sink, sinks)))
-        found = forwarder.once(config, count)
+@contextmanager
+def prepared(sinks: Sequence[str], pages: str, count: int) -> Iterator[Path]:
+    """Yield a configuration of these sinks; afterwards each must have `count` events."""
+    with tempfile.TemporaryDirectory(prefix="forwarder-bench-") as name, ExitStack() as stack:
+        receivers = Receivers(Path(name), stack)
+        yield configuration(Path(name), pages, "".join(map(receivers.sink, sinks)))
         receivers.expect(count)
-    return found
+
+
+def once(forwarder: Forwarder, sinks: Sequence[str], pages: str, count: int) -> dict[str, float]:
+    """Return what one catch-up took, every event of which has arrived once."""
+    with prepared(sinks, pages, count) as config:
+        return forwarder.once(config, count)
 
 
 def stages(forwarder: Forwarder, pages: str, count: int) -> dict[str, float]:
     """Return the microseconds of CPU an event that each stage has used on the way into a file."""
-    with tempfile.TemporaryDirectory(prefix="forwarder-bench-") as name, ExitStack() as stack:
-        receivers = Receivers(Path(name), stack)
-        config = configuration(Path(name), pages, receivers.sink("file"))
+    with prepared(("file",), pages, count) as config:
         timed = [forwarder.python, "-m", "tests.bench.stages", str(config), str(count)]
-        found: dict[str, float] = json.loads(subprocess.check_output(timed))
-        receivers.expect(count)
-    return found
+        return dict(json.loads(subprocess.check_output(timed)))
 
 
 def reference(forwarder: Forwarder, pages: str, count: int) -> dict[str, float]:

@@ -179,9 +179,13 @@ class Receivers:
         return archive(self._folder)
 
     def _hec(self) -> str:
+        return hec(self._collector())
+
+    def _collector(self) -> str:
+        """Start a collector, and return its port."""
         (port,) = self._stack.enter_context(process("tests.bench.collector"))
         self._counts.append(lambda: ask(f"http://127.0.0.1:{port}/count")["distinct"])
-        return hec(port)
+        return port
 
     def _syslog(self) -> str:
         return self._rsyslog("tcp")
@@ -198,14 +202,12 @@ class Receivers:
         return f'[sinks.siem]\ntype = "syslog"\naddress = "{receiver.address}"\n'
 
     def _cloudwatch(self) -> str:
-        (port,) = self._stack.enter_context(process("tests.bench.collector"))
-        self._counts.append(lambda: ask(f"http://127.0.0.1:{port}/count")["distinct"])
         return f"""
 [sinks.aws]
 type = "cloudwatch_logs"
 log_group = "bench"
 region = "eu-central-1"
-endpoint_url = "http://127.0.0.1:{port}"
+endpoint_url = "http://127.0.0.1:{self._collector()}"
 """
 
 

@@ -33,12 +33,11 @@ def timed(owner: Any, name: str, stage: str) -> None:
 
 
 def forward(config: str) -> None:
-    """Catch up, with every stage timed, and print what each has used."""
+    """Catch up, with every stage timed."""
     began = time.process_time()
     from forwarder.cli import app
     from forwarder.pipeline.poller import Poller
     from forwarder.sinks.file import FileSink
-    from forwarder.sinks.splunk_hec.envelope import Envelope
     from forwarder.sources.bitbucket_audit import client, wire
     from forwarder.sources.bitbucket_audit.audit_log import AuditLog
     from forwarder.store.recent import Recent
@@ -58,11 +57,11 @@ def forward(config: str) -> None:
     timed(positions, "_read", "reading/rows of a sink that is behind")
     timed(Recent, "add", "recent")
     timed(FileSink, "_lines", "lines for the file")
-    timed(Envelope, "encode", "envelopes for HEC")
     app(["run", "--once", "--config", config], standalone_mode=False)
 
 
 def report(count: int) -> None:
+    """Print what each stage has used of `count` events."""
     parts = {stage: 1e6 * seconds / count for stage, seconds in used.items()}
     total = 1e6 * time.process_time() / count
     named = sum(each for stage, each in parts.items() if "/" not in stage)

@@ -2,7 +2,6 @@
 
 import itertools
 import re
-import socket
 import tempfile
 import threading
 import time
@@ -15,17 +14,17 @@ from typing import Final
 
 from tests.bench.running import Forwarder, archive, ask, configuration, hec, process
 from tests.bench.stored import fill
+from tests.receivers.process import free_port
 
 POLL_SECONDS: Final = 2.0
 
 
-@contextmanager
-def quiet(stack: ExitStack) -> Iterator[tuple[Path, str, str]]:
-    """Yield a folder, the port of pages without events, and the configuration of two sinks."""
+def quiet(stack: ExitStack) -> tuple[Path, str, str]:
+    """Return a folder, the port of pages without events, and the configuration of two sinks."""
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="forwarder-bench-")))
     (pages, _) = stack.enter_context(process("tests.bench.pages", "0"))
     (collector,) = stack.enter_context(process("tests.bench.collector"))
-    yield folder, pages, archive(folder) + hec(collector)
+    return folder, pages, archive(folder) + hec(collector)
 
 
 def idle(forwarder: Forwarder, seconds: float, *, port: int = 0) -> dict[str, float]:
@@ -33,7 +32,8 @@ def idle(forwarder: Forwarder, seconds: float, *, port: int = 0) -> dict[str, fl
 
     With a `port` its server is asked as one open status page and one Prometheus ask it.
     """
-    with ExitStack() as stack, quiet(stack) as (folder, pages, sinks):
+    with ExitStack() as stack:
+        folder, pages, sinks = quiet(stack)
         listen = f"127.0.0.1:{port}" if port else ""
         config = configuration(folder, pages, sinks, listen=listen)
         watched = stack.enter_context(forwarder.daemon(config))
@@ -117,7 +117,8 @@ def latency(forwarder: Forwarder, samples: int) -> dict[str, float]:
 
 def stored(forwarder: Forwarder, events: int, runs: int) -> dict[str, object]:
     """Start and polls that find nothing, with nothing stored and with `events`."""
-    with ExitStack() as stack, quiet(stack) as (folder, pages, sinks):
+    with ExitStack() as stack:
+        folder, pages, sinks = quiet(stack)
         forwarder.once(configuration(folder, pages, sinks), 1)
         empty = _starts_and_polls(forwarder, folder, pages, sinks, runs)
         fill(folder / "forwarder.db", events)
@@ -156,8 +157,3 @@ def _poll_ms(port: int) -> float:
         for part in ("sum", "count")
     )
     return 1000 * total / count
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])

@@ -17,7 +17,9 @@ from forwarder.sources.bitbucket_audit import identity, instants, lenient
 from forwarder.sources.bitbucket_audit.shapes import Answer, AuditType, Entity, Parts
 
 _REMEMBERED: Final = 1024
+"""Actors, types, lists of objects and of changes, each: a few MiB at most."""
 _SHORT: Final = 512
+"""Bytes up to which one of them is remembered."""
 
 
 def _decoder(shape: Any) -> Callable[[msgspec.Raw], Any]:  # noqa: ANN401  a type, maybe a union
