@@ -37,6 +37,10 @@ class Database(Protocol):
         """Have every process that listens look for `news` once the transaction is stored."""
         ...
 
+    def stamp(self) -> object:
+        """Return what is equal to the last answer only where nothing was stored since."""
+        ...
+
     async def size(self) -> int:
         """Return the bytes in use."""
         ...

@@ -237,11 +237,15 @@ class SqlOutbox:
     async def wait(self, sink: str) -> None:
         """Return when something lies after the sink's position or is to be sent again."""
         while True:
-            appended = self._appended.next  # taken first: what comes after the look sets it
+            # Both taken first: what comes after the look changes them.
+            appended, stamp = self._appended.next, self._database.stamp()
             if await self._database.read(partial(positions.has_more, sink=sink)):
                 return
-            with anyio.move_on_after(_LOOK):  # what another process asks for sets nothing here
-                await appended.wait()
+            while not appended.is_set():
+                with anyio.move_on_after(_LOOK):  # what another process asks for sets nothing here
+                    await appended.wait()
+                if self._database.stamp() != stamp:
+                    break
 
     async def events(
         self, wanted: EventFilter, *, after: int = 0

@@ -5,6 +5,7 @@ import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
@@ -70,6 +71,7 @@ class SqliteDatabase:
 
     def __init__(self, path: Path, *, writable: bool, busy_timeout: float = _BUSY_SECONDS) -> None:
         self.path = path
+        self._log = path.with_name(path.name + "-wal")
         self._writable = writable
         self._engine = _engine(path, writable=writable, busy_timeout=busy_timeout)
         self._writer = CapacityLimiter(1)
@@ -131,21 +133,25 @@ class SqliteDatabase:
     def announce(self, connection: Connection, news: News) -> None:
         """Do nothing: who else has the file open looks every few seconds."""
 
+    def stamp(self) -> object:
+        """Return how its files are: whoever stores something, in whatever process, changes them."""
+        return [_changed(path) for path in (self.path, self._log)]
+
     async def size(self) -> int:
         """Return the bytes in use: pages of the file that are free count as room."""
-        used = await self.read(_used)
-        log = self.path.with_name(self.path.name + "-wal")
-        return used + await to_thread.run_sync(_length, log)
+        return await self.read(lambda connection: _used(connection) + _length(self._log))
 
     async def room(self, capacity: int | None) -> Room:
         """Return what is in use, and the limit: `capacity`, or less where the disk has less."""
-        used, unused = await self.read(_used_and_unused)
-        log = self.path.with_name(self.path.name + "-wal")
+        return await self.read(partial(self._room, capacity=capacity))
+
+    def _room(self, connection: Connection, capacity: int | None) -> Room:
+        used, unused = _used_and_unused(connection)
+        written = _length(self._log)
         # What is in the log alone will take room in the file too.
-        unwritten = max(used + unused - await to_thread.run_sync(_length, self.path), 0)
-        written = await to_thread.run_sync(_length, log)
+        unwritten = max(used + unused - _length(self.path), 0)
         used += written
-        free = unused - unwritten + await to_thread.run_sync(_free, self.path.parent)
+        free = unused - unwritten + _free(self.path.parent)
         free -= max(_LOG_ROOM - written, 0)
         limit = used + max(free, 0)
         return Room(used, limit if capacity is None else min(capacity, limit))
@@ -273,6 +279,14 @@ def _length(path: Path) -> int:
         return path.stat().st_size
     except FileNotFoundError:
         return 0
+
+
+def _changed(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return 0, 0
+    return found.st_mtime_ns, found.st_size
 
 
 def _is_sparse(connection: Connection) -> bool:

@@ -352,6 +352,26 @@ async def test_room_is_given_back_to_the_disk_once_much_was_forgotten(path: Path
     assert size_of(path) < before / 2
 
 
+async def test_what_somebody_else_asks_for_wakes_a_sink_that_waits(path: Path) -> None:
+    async with at(path).open() as daemon:
+        await daemon.append("bitbucket", events(3), MARK)
+        batch = await daemon.read("splunk", limit=3, max_bytes=10**6)
+        assert batch
+        await daemon.settle("splunk", batch, Receipt())
+        with anyio.fail_after(20):
+            async with (
+                at(path).open(lock=False, write=True) as verb,
+                anyio.create_task_group() as group,  # ends where `wait` does
+            ):
+                group.start_soon(daemon.wait, "splunk")
+                for _ in range(3):  # it has looked by now
+                    await daemon.backlog("splunk")
+                assert await verb.ask_replay(await verb.plan_replay("splunk", EventFilter()))
+        again = await daemon.read_replay("splunk", limit=3, max_bytes=10**6)
+        assert again
+        assert len(again) == 3
+
+
 # -- the parts that are played in other processes
 
 
