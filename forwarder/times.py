@@ -1,10 +1,15 @@
-"""Times as Bitbucket, the store and destinations count them: whole epoch milliseconds. Pure."""
+"""Times as Bitbucket, the store and destinations count them: whole epoch milliseconds."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
+
+
+def utc_now() -> datetime:
+    """Return the time."""
+    return datetime.now(UTC)
 
 
 def milliseconds(at: datetime) -> int:

@@ -5,7 +5,7 @@ the first time begins with the oldest event that is stored, in the background.
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -22,6 +22,7 @@ from forwarder.model import Checkpoint, Event, EventFilter
 from forwarder.pipeline.stop import Stop
 from forwarder.selection import Choice, selector
 from forwarder.telemetry import CORRELATED
+from forwarder.times import utc_now
 from forwarder.watches.telling import Teller
 
 _PAUSE: Final = 5.0
@@ -67,7 +68,7 @@ class Correlator:
         outbox: Outbox,
         teller: Teller,
         *,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Callable[[], datetime] = utc_now,
         at_once: int = _ROWS,
     ) -> None:
         self._rules = {rule.kind: rule for rule in rules}

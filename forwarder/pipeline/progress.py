@@ -20,6 +20,7 @@ from forwarder.errors import (
 from forwarder.interfaces import Outbox
 from forwarder.options import RetryOptions
 from forwarder.telemetry import RETRIES, Outcome
+from forwarder.times import utc_now
 
 State = Literal["starting", "running", "retrying", "paused", "waiting"]
 HOLD: Final = 3.0
@@ -80,7 +81,7 @@ class Progress:
     remedy: str = ""
     refused: bool = False
     failures: int = 0
-    since_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    since_at: datetime = field(default_factory=utc_now)
     succeeded_at: datetime | None = None
     next_at: datetime | None = None
     clock: Callable[[], float] = time.monotonic

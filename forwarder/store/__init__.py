@@ -3,7 +3,7 @@
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
@@ -16,6 +16,7 @@ from forwarder.model import Concern
 from forwarder.options import Duration, Options, RedactOptions, Size, as_written
 from forwarder.secret import Secret
 from forwarder.store.recent import RECENT_BYTES
+from forwarder.times import utc_now
 
 if TYPE_CHECKING:
     from forwarder.store.postgresql import Server
@@ -24,11 +25,6 @@ _SCHEME: Final = "sqlite:///"
 _SHARED: Final = ("postgresql://", "postgres://")
 _NEARLY: Final = 0.8
 """Share of the room from which on `check` speaks up; see `pipeline.pressure` for what follows."""
-
-
-def utc_now() -> datetime:
-    """Return the time."""
-    return datetime.now(UTC)
 
 
 class StoreConfig(Options):

@@ -36,8 +36,11 @@ class Recent:
     look at it again costs more than to wait for them a moment.
     """
 
-    def __init__(self, most_bytes: int = RECENT_BYTES) -> None:
+    def __init__(
+        self, most_bytes: int = RECENT_BYTES, *, patience: tuple[float, float] = PATIENCE
+    ) -> None:
         self._most = most_bytes
+        self._patience = patience
         self._waited_at = -inf
         self._runs: list[_Run] = []
         self._followers: dict[str, Place] = {}
@@ -85,7 +88,7 @@ class Recent:
 
     async def near(self) -> None:
         """Return when all who follow are near; whoever is not in time follows no longer."""
-        least, most = PATIENCE
+        least, most = self._patience
         pace = anyio.current_time() - self._waited_at
         with anyio.move_on_after(min(max(pace, least), most)):
             while self._far():

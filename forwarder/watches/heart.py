@@ -11,11 +11,11 @@ from forwarder.errors import TransientError
 from forwarder.interfaces import Outbox
 from forwarder.model import Condition, Event, Link, Status
 from forwarder.pipeline.stop import Stop
+from forwarder.times import utc_now
 from forwarder.watches import HeartbeatConfig, WatchConfig, findings, memory
 from forwarder.watches.findings import LOSS_NEAR, Found, Looked
 from forwarder.watches.memory import Memory
 from forwarder.watches.telling import Teller
-from forwarder.watches.watch import utc_now
 
 _TICK: Final = 60.0
 """Seconds between two looks at the status, at most."""

@@ -5,7 +5,7 @@ fails here is logged, counted and tried at the next look.
 """
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import anyio
@@ -17,6 +17,7 @@ from forwarder.interfaces import Inspects, Outbox, Source
 from forwarder.model import AuditSettings, Event
 from forwarder.pipeline.progress import Progress
 from forwarder.telemetry import LOOKS, Looked
+from forwarder.times import utc_now
 from forwarder.watches import WatchConfig, findings, memory
 from forwarder.watches.findings import Judge
 from forwarder.watches.memory import Memory
@@ -29,11 +30,6 @@ _HOUR: Final = timedelta(hours=1)
 """Between two questions whether the log goes on: each leaves a row in it."""
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
-
-
-def utc_now() -> datetime:
-    """Return the time."""
-    return datetime.now(UTC)
 
 
 class Watch:

@@ -7,7 +7,7 @@ It passes tests/contract/test_outbox.py.
 import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import anyio
@@ -41,10 +41,7 @@ from forwarder.model import (
     Unreadable,
 )
 from forwarder.selection import matcher
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
+from forwarder.times import utc_now
 
 
 @dataclass
