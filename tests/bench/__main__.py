@@ -11,6 +11,7 @@ them, start-up included. Page server and receivers are processes of their own.
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -65,6 +66,7 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # so no process is left behind
     asked = arguments()
     forwarder = Forwarder(asked.python)
     forwarder.warm_up()
@@ -80,9 +82,8 @@ def main() -> None:
     }
     with process("tests.bench.pages", str(asked.events)) as (pages, size):
         found["event_bytes"] = int(size)
-        for name in catching_up.SINKS:
-            if name in wanted:
-                found[name] = catching_up.measure(forwarder, name, pages, asked.events, asked.runs)
+        works = [name for name in catching_up.SINKS if name in wanted]
+        found |= catching_up.measure(forwarder, works, pages, asked.events, asked.runs)
         if "stages" in wanted:
             found["stages"] = catching_up.stages(forwarder, pages, asked.events)
     if "file" in wanted and asked.events >= 8:

@@ -23,22 +23,24 @@ SINKS: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def measure(
-    forwarder: Forwarder, name: str, pages: str, count: int, runs: int
+    forwarder: Forwarder, names: Sequence[str], pages: str, count: int, runs: int
 ) -> dict[str, object]:
-    """Return the medians of `runs`, and each of them.
+    """Return the medians of `runs` for each of `names`, and each of them.
 
+    They take turns, so all of them have their share of the machine's slow minutes.
     `rate_of_reference` is events a second divided by the reference's, `cpu_of_reference` CPU an
     event divided by its own: most of the machine's speed of the moment cancels out.
     """
-    found = []
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     for _ in range(runs):
-        theirs = reference(forwarder, pages, count)
-        ours = once(forwarder, SINKS[name], pages, count)
-        ours["rate_of_reference"] = round(ours["events_per_second"] / theirs["rate"], 3)
-        ours["cpu_of_reference"] = round(ours["cpu_us_per_event"] / theirs["cpu_us"], 2)
-        found.append(ours)
-        print(f"{name}: {ours}", file=sys.stderr)
-    return {"median": medians(found), "runs": found}
+        for name, figures in found.items():
+            theirs = reference(forwarder, pages, count)
+            ours = once(forwarder, SINKS[name], pages, count)
+            ours["rate_of_reference"] = round(ours["events_per_second"] / theirs["rate"], 3)
+            ours["cpu_of_reference"] = round(ours["cpu_us_per_event"] / theirs["cpu_us"], 2)
+            figures.append(ours)
+            print(f"{name}: {ours}", file=sys.stderr)
+    return {name: {"median": medians(each), "runs": each} for name, each in found.items()}
 
 
 @contextmanager

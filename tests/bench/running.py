@@ -54,7 +54,11 @@ class Forwarder:
             [*self.command, "run", "--once", "--config", str(config)], env=_ENVIRONMENT
         )
         peak = Peak(running.pid)
-        _, status, usage = os.wait4(running.pid, 0)
+        try:
+            _, status, usage = os.wait4(running.pid, 0)
+        except BaseException:
+            running.kill()
+            raise
         seconds = time.monotonic() - began
         running.returncode = os.waitstatus_to_exitcode(status)
         if running.returncode:
