@@ -101,7 +101,9 @@ class HecSink:
             AccessError: as in `codes.REMEDIES`, and where something else than a HEC answers.
         """
         self._progress.begin(batch.events)
-        if self._ack_timeout is not None:
+        if self._ack_timeout is None:
+            self._progress.expire()  # acks asked for before acknowledgement was switched off
+        else:
             # It frees room at HEC before more is sent there.
             await self._read_acks()
             if not self._is_acking:

@@ -607,6 +607,17 @@ async def test_acknowledgement_switched_off_under_way_doubles_one_request_at_mos
     assert marked(hec) == ids(numbered(5, first=10))
 
 
+async def test_what_waits_for_an_ack_when_acknowledgement_is_switched_off_is_sent_again_at_once():
+    hec, memory = Hec(acking=True, slow=True), FakeMemory()
+    async with sink_on(hec, memory, ack=True) as sink:
+        with anyio.move_on_after(30):
+            await sink.send(numbered(5))
+    hec.acking = hec.slow = False
+    async with sink_on(hec, memory, ack=False) as sink:
+        assert await sink.send(numbered(5)) == Receipt(memo={})
+    assert marked(hec) == ids(numbered(5))
+
+
 async def test_behind_a_load_balancer_the_cookie_leads_back_to_the_indexer():
     hec = Hec(acking=True, indexers=3)
     async with sink_on(hec, ack=True) as sink:
