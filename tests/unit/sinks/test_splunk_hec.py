@@ -626,13 +626,15 @@ async def test_behind_a_load_balancer_the_cookie_leads_back_to_the_indexer():
     assert hec.ids == ids(numbered(30))
 
 
-async def test_the_cookie_is_kept_over_a_restart():
+@pytest.mark.parametrize("host", ["splunk.test", "splunk", "10.0.0.7", "[::1]"])
+async def test_the_cookie_is_kept_over_a_restart(host):
     hec, memory = Hec(acking=True, slow=True, indexers=3), FakeMemory()
-    async with sink_on(hec, memory, ack=True) as sink:
+    url = f"http://{host}:8088"
+    async with sink_on(hec, memory, ack=True, url=url) as sink:
         with anyio.move_on_after(30):
             await sink.send(numbered(5))
     hec.index()
-    async with sink_on(hec, memory, ack=True) as sink:
+    async with sink_on(hec, memory, ack=True, url=url) as sink:
         await sink.send(numbered(5))
     assert hec.ids == ids(numbered(5))
     assert hec.posts == 1
