@@ -501,6 +501,29 @@ async def test_a_restart_in_mid_batch_sends_only_what_was_not_sent():
     assert hec.ids == ids(numbered(2500))
 
 
+async def test_what_was_under_way_when_the_process_ended_says_that_it_may_be_a_double():
+    hec, memory = Hec(acking=True, slow=True), FakeMemory()
+    reachable = httpx.ASGITransport(hec.app)
+
+    class Slow(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            answer = await reachable.handle_async_request(request)
+            if hec.posts == 2:
+                await anyio.sleep_forever()
+            return answer
+
+    async with sink_on(Slow(), memory, ack=True) as sink:
+        with anyio.move_on_after(30):
+            await sink.send(numbered(2500))
+    hec.slow = False
+    hec.index()
+    async with sink_on(hec, memory, ack=True) as sink:
+        await sink.send(numbered(2500))
+    doubled = [each for each, times in Counter(hec.ids).items() if times > 1]
+    assert 0 < len(doubled) <= 1000
+    assert marked(hec) == doubled
+
+
 async def test_acks_that_the_indexer_forgot_over_a_restart_are_not_believed():
     hec, memory = Hec(acking=True, slow=True), FakeMemory()
     async with sink_on(hec, memory, ack=True, ack_timeout="40s") as sink:
