@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -185,9 +186,11 @@ class Sender:
             log.warning("metrics.dropped", error="the collector did not take them")
 
     def close(self) -> None:
-        """Send the last spans, and let go."""
-        self._provider.force_flush(round(_GOODBYE * 1000))
-        self._provider.shutdown()
+        """Send the last spans, and let go; what is not gone in time is dropped."""
+        # The library keeps no time limit here: a silent collector would hold the end up.
+        leaving = Thread(target=self._provider.shutdown, daemon=True)
+        leaving.start()
+        leaving.join(_GOODBYE)
         self._metrics.shutdown()
 
 

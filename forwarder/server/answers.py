@@ -8,6 +8,9 @@ import msgspec
 from forwarder.errors import Reason
 from forwarder.model import Severity
 
+Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+"""A place, or a dead letter's id: what a database takes for one."""
+
 
 class Search(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What ``/api/events`` may be asked for."""
@@ -15,7 +18,7 @@ class Search(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kind: str = ""
     severity: Literal[""] | Severity = ""
     text: str = ""
-    before: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    before: Number | None = None
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,7 +110,7 @@ class Original(msgspec.Struct, frozen=True, kw_only=True):
 class Ids(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What replay and discard are sent."""
 
-    ids: Annotated[list[int], msgspec.Meta(min_length=1, max_length=10_000)]
+    ids: Annotated[list[Number], msgspec.Meta(min_length=1, max_length=10_000)]
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True):

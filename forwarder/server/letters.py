@@ -12,7 +12,7 @@ from starlette.routing import Route
 from forwarder.model import DeadLetter
 from forwarder.redaction import Redactor
 from forwarder.server import ServerConfig
-from forwarder.server.answers import Done, Ids, Letter, LetterCount, Letters, Original
+from forwarder.server.answers import Done, Ids, Letter, LetterCount, Letters, Number, Original
 from forwarder.server.api import Daemon, explained, json
 
 _LETTERS: Final = 100
@@ -49,7 +49,7 @@ def routes(daemon: Daemon, config: ServerConfig) -> list[Route]:
         )
 
     async def original(request: Request) -> Response:
-        letter_id = request.path_params["id"]
+        letter_id = msgspec.convert(request.path_params["id"], Number)
         async for letter in daemon.outbox.dead_letters(ids=[letter_id]):
             return json(_original(letter))
         return PlainTextResponse(f"there is no dead letter {letter_id}\n", status_code=404)

@@ -13,7 +13,7 @@ from anyio import to_thread
 from forwarder.errors import AccessError, TransientError
 from forwarder.formats.json import JsonFormat
 from forwarder.interfaces import Format
-from forwarder.model import Event
+from forwarder.model import Event, Receipt
 from forwarder.sinks.cloudwatch_logs import CloudWatchLogsConfig
 from forwarder.sinks.cloudwatch_logs.sink import CloudWatchLogsSink
 from tests.contract.sinks.cloudwatch_logs import alone
@@ -225,6 +225,21 @@ async def test_a_refused_event_in_a_later_put_doubles_nothing_of_the_earlier_one
         receipt = await sink.send(batch(*sent))
     assert [each.event_id for each in receipt.rejections] == ids(sent[6])
     assert held(receiver) == ids(*sent[:6], sent[7])
+
+
+async def test_after_a_failure_half_way_only_what_was_not_answered_for_is_sent_again(receiver):
+    sent = [ago(0, days=20), *(ago(number, days=9 - number) for number in range(1, 5))]
+    async with opened(receiver, stale="restamp") as sink:
+        await sink.send(batch(ago(9)))
+        for passing in (2, 1):
+            receiver.script.extend([None] * passing + [THROTTLED] * 3)
+            with pytest.raises(TransientError):
+                await sink.send(batch(*sent))
+            assert not receiver.script
+        assert await sink.send(batch(*sent)) == Receipt()
+        assert sorted(held(receiver)) == ids(*sent, event(9))
+        await sink.send(batch(*sent))  # a replay is no retry
+    assert len(held(receiver)) == 11
 
 
 async def test_group_and_stream_are_made_on_demand_with_the_retention(receiver):

@@ -1,7 +1,9 @@
 """OpenTelemetry: what a collector gets, and that nothing is there where none is configured."""
 
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import anyio
@@ -97,6 +99,20 @@ async def test_a_collector_that_is_away_holds_nothing_up(tmp_path: Path):
             with tracing.span("poll", source="b") as span:
                 span.say(records=1)
     assert tracing._Current.tracer is None
+
+
+async def test_a_collector_that_never_answers_holds_the_end_up_for_some_seconds_at_most():
+    async def status():
+        raise AssertionError
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        given = {"otlp": {"endpoint": f"http://127.0.0.1:{silent.getsockname()[1]}"}}
+        async with TelemetryConfig.model_validate(given).open(status):
+            for _ in range(1200):  # more than one request's worth
+                with tracing.span("poll", source="b"):
+                    pass
+            begun = time.monotonic()
+    assert time.monotonic() - begun < 8
 
 
 def run(code: str) -> subprocess.CompletedProcess[bytes]:

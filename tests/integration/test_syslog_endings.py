@@ -138,8 +138,9 @@ async def test_a_peer_that_does_not_read_keeps_the_batch_after_the_timeout():
     done = threading.Event()
     with tcp_sink(lambda peer: done.wait(20) and None, timeout="300ms") as entered:
         async with entered as sink:
-            with pytest.raises(TransientError, match="in time"):
+            with pytest.raises(TransientError, match="in time") as caught:
                 await sink.send(BATCH)
+            assert "raise timeout or lower batch.events" in caught.value.remedy
         done.set()
 
 

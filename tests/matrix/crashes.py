@@ -188,7 +188,7 @@ REMEMBERING = ("file with rotation", "HEC with ack")
 """Keep something between two sends, so that what a cancelled one leaves behind matters."""
 BLOCKING = ("syslog over TCP", "CloudWatch Logs")
 APPENDS, SETTLES = 4, 3
-SAVES = {"file": 1, "file with rotation": 3, "HEC with ack": 3}
+SAVES = {"file": 1, "file with rotation": 3, "HEC with ack": 6}
 """How often `live` commits without a crash; a test holds it."""
 
 

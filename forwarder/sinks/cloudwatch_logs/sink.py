@@ -54,30 +54,37 @@ class CloudWatchLogsSink:
         self._largest = largest
         self._stale = stale
         self._now = now
+        self._first = ""
+        self._fates: dict[str, Rejection | None] = {}
 
     async def send(self, batch: Batch) -> Receipt:
         """Return when every event is taken, or refused for good and named in the receipt.
 
         An event over the size limit is refused here, unsent. A put that CloudWatch Logs finds
         malformed is halved here down to the culprit and not by the caller, because earlier puts
-        of the batch may be delivered.
+        of the batch may be delivered. Where a batch that failed half-way comes again, what was
+        answered for the first time is not sent again.
         """
+        first = batch.events[0].event_id
+        if first != self._first:
+            self._first, self._fates = first, {}
+        fates = self._fates
         entries: list[Entry] = []
-        refused: dict[str, Rejection] = {}
         for event in batch.events:
+            if event.event_id in fates:
+                continue
             message = self._format.encode(event)
             if 0 < len(message) <= self._largest:
                 at = milliseconds(event.occurred_at)
                 entries.append(Entry(event.event_id, at, message.decode(), len(message)))
             else:
-                refused[event.event_id] = self._unsent(event, len(message))
+                fates[event.event_id] = self._unsent(event, len(message))
         for put in pack(entries):
-            for rejection in await self._deliver(put):
-                refused[rejection.event_id] = rejection
-        if not refused:
-            return Receipt()
-        ids = (event.event_id for event in batch.events)
-        return Receipt(tuple(refused[each] for each in ids if each in refused))
+            await self._deliver(put)
+        # Delivered: were it known any longer, an event could not be replayed.
+        self._first, self._fates = "", {}
+        known = (fates.get(event.event_id) for event in batch.events)
+        return Receipt(tuple(rejection for rejection in known if rejection))
 
     async def probe(self) -> str:
         """Put one event of 1970, which is refused by its date: it needs all that a real one needs.
@@ -99,33 +106,36 @@ class CloudWatchLogsSink:
         detail = f"{size} bytes, and max_message_bytes is {self._largest}"
         return Rejection(event.event_id, "too_large", detail)
 
-    async def _deliver(
-        self, put: Sequence[Entry], *, restamped: bool = False
-    ) -> Sequence[Rejection]:
+    async def _deliver(self, put: Sequence[Entry], *, restamped: bool = False) -> None:
         try:
             info = await self._put(put)
         except PermanentError as error:
             if len(put) == 1:
-                return [Rejection(put[0].event_id, error.reason, str(error))]
+                self._note(put[0], error.reason, str(error))
+                return
             half = len(put) // 2
-            return [
-                *await self._deliver(put[:half], restamped=restamped),
-                *await self._deliver(put[half:], restamped=restamped),
-            ]
+            await self._deliver(put[:half], restamped=restamped)
+            await self._deliver(put[half:], restamped=restamped)
+            return
         reasons = rejected(info, len(put))
-        if reasons and self._stale == "restamp" and not restamped:
-            # The message stays as it is: every format carries the event's own time.
-            now = self._now()
-            again = [
-                Entry(put[index].event_id, now, put[index].message, put[index].size)
-                for index in reasons
-            ]
+        restamps = self._stale == "restamp" and not restamped
+        again: list[Entry] = []
+        now = self._now()
+        for index, entry in enumerate(put):
+            reason = reasons.get(index)
+            if reason and restamps:
+                # The message stays as it is: every format carries the event's own time.
+                again.append(Entry(entry.event_id, now, entry.message, entry.size))
+            elif reason:
+                self._note(entry, reason, _DETAILS[reason])
+            else:
+                self._fates[entry.event_id] = None
+        if again:
             log.warning("event.restamped", sink=self._name, events=len(again))
-            return await self._deliver(again, restamped=True)
-        return [
-            Rejection(put[index].event_id, reason, _DETAILS[reason])
-            for index, reason in reasons.items()
-        ]
+            await self._deliver(again, restamped=True)
+
+    def _note(self, entry: Entry, reason: Reason, detail: str) -> None:
+        self._fates[entry.event_id] = Rejection(entry.event_id, reason, detail)
 
     async def _put(self, put: Sequence[Entry]) -> Mapping[str, int]:
         return await to_thread.run_sync(self._stream.put, put, abandon_on_cancel=True)

@@ -181,8 +181,12 @@ class Collector:
 
     def take_cookies(self, cookies: Mapping[str, str]) -> None:
         """Send these cookies from now on, to this host alone."""
+        host = self._client.base_url.raw_host.decode()
+        host = f"[{host}]" if ":" in host else host
+        # So the jar calls a host without a dot, and to that name alone it gives cookies (RFC 2965).
+        domain = host if "." in host else f"{host}.local"
         for name, value in cookies.items():
-            self._client.cookies.set(name, value, domain=self._client.base_url.host)
+            self._client.cookies.set(name, value, domain=domain)
 
     async def _exchange(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes, channel: str | None

@@ -101,7 +101,9 @@ class HecSink:
             AccessError: as in `codes.REMEDIES`, and where something else than a HEC answers.
         """
         self._progress.begin(batch.events)
-        if self._ack_timeout is not None:
+        if self._ack_timeout is None:
+            self._progress.expire()  # acks asked for before acknowledgement was switched off
+        else:
             # It frees room at HEC before more is sent there.
             await self._read_acks()
             if not self._is_acking:
@@ -110,6 +112,8 @@ class HecSink:
         try:
             while (piece := self._progress.next_piece()) is not None:
                 slow_down = max(slow_down, await self._send_piece(batch.events, piece))
+            if self._is_stale and self._ack_timeout is not None:
+                await self._save()
         except (TransientError, AccessError):
             if self._is_stale:
                 await self._save()
@@ -160,9 +164,9 @@ class HecSink:
         verdict = await self._post(envelopes, start, stop, known)
         if isinstance(verdict, Taken):
             self._limit = min(2 * self._limit, _REQUEST_EVENTS)
-            acking = self._ack_timeout is not None
+            acking = self._ack_timeout is not None  # then it is kept before the next request
             self._is_stale = acking or stop < len(events)
-            due = acking or anyio.current_time() >= self._saved_at + _SAVED_EACH
+            due = not acking and anyio.current_time() >= self._saved_at + _SAVED_EACH
             if self._is_stale and due:
                 await self._save()
             return verdict.slow_down
@@ -176,6 +180,8 @@ class HecSink:
         # Whatever interrupts this, a cancellation too, leaves it open whether they arrived.
         self._progress.mark(start, stop, Fate.AGAIN)
         try:
+            if channel is not None:
+                await self._save()  # a kill too: what comes again says so
             verdict = await self._collector.post(envelopes, events=stop - start, channel=channel)
         except UnsureError:
             raise
@@ -200,6 +206,7 @@ class HecSink:
         self._progress.mark(start, stop, known)
         if channel:
             self._free.append(channel)
+            self._is_stale = True
 
     def _note_refused(
         self,

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Final
 
 import anyio
 
@@ -14,6 +15,10 @@ from forwarder.errors import TransientError
 from forwarder.sinks.syslog.address import Address
 from forwarder.sinks.syslog.connection import connect, receive, send_all
 from forwarder.sinks.syslog.tls import TlsClient, hung_up, refusal
+
+_SLOW: Final = (
+    "check that the receiver works; where it is only slow, raise timeout or lower batch.events"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +66,7 @@ class Receiver:
         try:
             yield
         except TimeoutError as error:
-            raise TransientError(f"{self.address}: no answer in time") from error
+            raise TransientError(f"{self.address}: no answer in time", remedy=_SLOW) from error
         except ssl.SSLError as error:
             raise refusal(str(self.address), error) from error
         except OSError as error:

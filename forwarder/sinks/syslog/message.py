@@ -139,7 +139,10 @@ class Rfc3164:
     def __call__(self, event: Outgoing) -> bytes:
         """Return the header, up to the space before the message."""
         before, between = self._constant(event.severity, event.system, event.node)
-        at = event.occurred_at.astimezone(self._zone)
+        try:
+            at = event.occurred_at.astimezone(self._zone)
+        except OverflowError:  # at either end of the calendar, where only UTC is left
+            at = event.occurred_at
         time = b"%b %2d %02d:%02d:%02d" % (
             _MONTHS[at.month - 1],
             at.day,

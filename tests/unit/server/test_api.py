@@ -129,7 +129,9 @@ async def test_a_credential_is_neither_shown_nor_found() -> None:
     assert (await get(daemon, f"/api/events?text={leaked}"))["events"] == []
 
 
-@pytest.mark.parametrize("query", ["severity=grave", "before=soon", "colour=red", "before=-1"])
+@pytest.mark.parametrize(
+    "query", ["severity=grave", "before=soon", "colour=red", "before=-1", f"before={2**63}"]
+)
 async def test_a_question_that_makes_no_sense_is_refused(query: str) -> None:
     await get(FakeDaemon(), f"/api/events?{query}", status=400)
 
@@ -168,6 +170,7 @@ async def test_the_original_of_a_letter_is_text_and_a_missing_one_404() -> None:
     }
     assert '"event_id": ' in (await get(daemon, "/api/dead-letters/2"))["original"]
     await get(daemon, "/api/dead-letters/99", status=404)
+    await get(daemon, f"/api/dead-letters/{2**63}", status=400)
 
 
 async def test_letters_are_sent_again_and_discarded_by_their_ids() -> None:
@@ -182,7 +185,10 @@ async def test_letters_are_sent_again_and_discarded_by_their_ids() -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"[]", b"{}", b'{"ids":[]}', b'{"ids":["1"]}', b'{"ids":[1],"all":true}', b"x" * 2**21],
+    [
+        *(b"", b"[]", b"{}", b'{"ids":[]}', b'{"ids":["1"]}', b'{"ids":[1],"all":true}'),
+        *(b'{"ids":[9223372036854775808]}', b"x" * 2**21),
+    ],
 )
 async def test_a_request_of_another_shape_changes_nothing(body: bytes) -> None:
     daemon = await with_letters()

@@ -501,6 +501,29 @@ async def test_a_restart_in_mid_batch_sends_only_what_was_not_sent():
     assert hec.ids == ids(numbered(2500))
 
 
+async def test_what_was_under_way_when_the_process_ended_says_that_it_may_be_a_double():
+    hec, memory = Hec(acking=True, slow=True), FakeMemory()
+    reachable = httpx.ASGITransport(hec.app)
+
+    class Slow(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            answer = await reachable.handle_async_request(request)
+            if hec.posts == 2:
+                await anyio.sleep_forever()
+            return answer
+
+    async with sink_on(Slow(), memory, ack=True) as sink:
+        with anyio.move_on_after(30):
+            await sink.send(numbered(2500))
+    hec.slow = False
+    hec.index()
+    async with sink_on(hec, memory, ack=True) as sink:
+        await sink.send(numbered(2500))
+    doubled = [each for each, times in Counter(hec.ids).items() if times > 1]
+    assert 0 < len(doubled) <= 1000
+    assert marked(hec) == doubled
+
+
 async def test_acks_that_the_indexer_forgot_over_a_restart_are_not_believed():
     hec, memory = Hec(acking=True, slow=True), FakeMemory()
     async with sink_on(hec, memory, ack=True, ack_timeout="40s") as sink:
@@ -607,6 +630,17 @@ async def test_acknowledgement_switched_off_under_way_doubles_one_request_at_mos
     assert marked(hec) == ids(numbered(5, first=10))
 
 
+async def test_what_waits_for_an_ack_when_acknowledgement_is_switched_off_is_sent_again_at_once():
+    hec, memory = Hec(acking=True, slow=True), FakeMemory()
+    async with sink_on(hec, memory, ack=True) as sink:
+        with anyio.move_on_after(30):
+            await sink.send(numbered(5))
+    hec.acking = hec.slow = False
+    async with sink_on(hec, memory, ack=False) as sink:
+        assert await sink.send(numbered(5)) == Receipt(memo={})
+    assert marked(hec) == ids(numbered(5))
+
+
 async def test_behind_a_load_balancer_the_cookie_leads_back_to_the_indexer():
     hec = Hec(acking=True, indexers=3)
     async with sink_on(hec, ack=True) as sink:
@@ -615,13 +649,15 @@ async def test_behind_a_load_balancer_the_cookie_leads_back_to_the_indexer():
     assert hec.ids == ids(numbered(30))
 
 
-async def test_the_cookie_is_kept_over_a_restart():
+@pytest.mark.parametrize("host", ["splunk.test", "splunk", "10.0.0.7", "[::1]"])
+async def test_the_cookie_is_kept_over_a_restart(host):
     hec, memory = Hec(acking=True, slow=True, indexers=3), FakeMemory()
-    async with sink_on(hec, memory, ack=True) as sink:
+    url = f"http://{host}:8088"
+    async with sink_on(hec, memory, ack=True, url=url) as sink:
         with anyio.move_on_after(30):
             await sink.send(numbered(5))
     hec.index()
-    async with sink_on(hec, memory, ack=True) as sink:
+    async with sink_on(hec, memory, ack=True, url=url) as sink:
         await sink.send(numbered(5))
     assert hec.ids == ids(numbered(5))
     assert hec.posts == 1

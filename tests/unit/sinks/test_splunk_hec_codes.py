@@ -59,6 +59,18 @@ def test_a_busy_splunk_is_tried_again_when_it_says(code):
     assert error.retry_after == 9.0
 
 
+@pytest.mark.parametrize(
+    "when",
+    [
+        "soon",
+        "Mon, 01 Jan 99999999999 00:00:00 GMT",
+        "Mon, 01 Jan 2035 00:00:00 +99999999999999999999",
+    ],
+)
+def test_a_wait_that_is_no_time_is_none(when):
+    assert judged(503, of(9), headers={"Retry-After": when}).retry_after == 0.0
+
+
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
 def test_a_broken_road_is_tried_again(status):
     error = judged(status, b"<html>", headers={"Retry-After": "9"})

@@ -105,6 +105,18 @@ def test_rfc3164_gives_the_time_in_the_zone_of_the_machine():
 
 
 @pytest.mark.parametrize(
+    ("at", "hours", "written"),
+    [
+        (datetime(9999, 12, 31, 23, 30, tzinfo=UTC), 9, b">Dec 31 23:30:00 "),
+        (datetime(1, 1, 1, 0, 30, tzinfo=UTC), -5, b">Jan  1 00:30:00 "),
+    ],
+)
+def test_a_time_that_no_calendar_has_in_the_zone_is_given_in_utc(at, hours, written):
+    zone = timezone(timedelta(hours=hours))
+    assert written in rfc3164(zone=zone)(event(occurred_at=at))
+
+
+@pytest.mark.parametrize(
     ("severity", "code"), [("critical", 2), ("high", 3), ("medium", 4), ("low", 5), ("info", 6)]
 )
 def test_severity_and_facility_make_the_priority(severity, code):
