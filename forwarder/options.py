@@ -10,6 +10,7 @@ from types import UnionType
 from typing import Annotated, Any, Final, Union, get_args, get_origin
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -87,6 +88,19 @@ Duration = Annotated[
         {"type": "string", "pattern": f"^(?:{_DURATION_PATTERN})+$", "examples": ["30s", "5m"]}
     ),
 ]
+
+
+LONGEST_WAIT: Final = 600.0
+"""Seconds for which somebody else may be waited for, before it is tried again."""
+
+
+def _bearable(seconds: float) -> float:
+    if seconds > LONGEST_WAIT:
+        raise ValueError('is longer than "10m": what stands still for 15m counts as stuck')
+    return seconds
+
+
+Wait = Annotated[Duration, AfterValidator(_bearable)]
 Size = Annotated[
     int,
     BeforeValidator(parse_size),

@@ -22,7 +22,7 @@ from pydantic import Field, field_validator
 
 from forwarder import __version__, tracing
 from forwarder.model import Status
-from forwarder.options import Duration, Options, as_written
+from forwarder.options import Duration, Options, Wait, as_written
 from forwarder.secret import Secret
 from forwarder.telemetry import METRICS, REGISTRY, Described, publish
 from forwarder.tracing import Fact, Span
@@ -63,7 +63,7 @@ class OtlpOptions(Options):
     interval: Duration = Field(
         default=as_written("1m"), gt=0, description="Pause between two exports of metrics."
     )
-    timeout: Duration = Field(
+    timeout: Wait = Field(
         default=as_written("10s"), gt=0, description="Longest wait for the collector."
     )
     service_name: str = Field(

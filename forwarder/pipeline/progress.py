@@ -30,8 +30,8 @@ AGAIN: Final = 300.0
 """Seconds for which the same failure is not logged again; then one line says how often it was."""
 _MOST_SAID: Final = 100
 STUCK_AFTER: Final = 900.0
-"""Seconds without a move after which a loop that does not wait counts as stuck: three times the
-longest legitimate step (an indexer's acknowledgement, 5 minutes by default)."""
+"""Seconds without a move after which a loop that does not wait counts as stuck: half as long again
+as a configuration can have it wait for somebody (`options.LONGEST_WAIT`)."""
 _NAMES: Final = {
     ("source", "retrying"): "poll.postponed",
     ("sink", "retrying"): "batch.postponed",

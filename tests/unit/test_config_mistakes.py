@@ -91,6 +91,12 @@ def without(table: str, key: str) -> str:
         ),
         (
             "sinks.splunk",
+            'ack_timeout = "20m"',
+            'config.toml: sinks.splunk.ack_timeout: is longer than "10m": what stands still for 15m'
+            " counts as stuck",
+        ),
+        (
+            "sinks.splunk",
             'batch.events = "many"',
             "config.toml: sinks.splunk.batch.events: must be a whole number",
         ),

@@ -14,7 +14,7 @@ from anyio import to_thread
 from pydantic import AfterValidator, Field
 
 from forwarder.interfaces import Format, Memory
-from forwarder.options import Duration, SinkOptions, as_written
+from forwarder.options import SinkOptions, Wait, as_written
 from forwarder.sinks.cloudwatch_logs.packing import EVENT_OVERHEAD, MAX_BYTES
 from forwarder.sinks.cloudwatch_logs.sink import CloudWatchLogsSink, Stale
 from forwarder.sinks.cloudwatch_logs.stream import LogStream, Place
@@ -100,7 +100,7 @@ class CloudWatchLogsConfig(SinkOptions):
         "retention, which CloudWatch Logs refuses: dead letters, or sent again dated now, "
         "with their own time in the message.",
     )
-    timeout: Duration = Field(
+    timeout: Wait = Field(
         default=as_written("30s"), gt=0, description="For CloudWatch Logs to answer, at most."
     )
 

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field
 
 from forwarder.http import client
 from forwarder.interfaces import Format, Memory
-from forwarder.options import BatchOptions, Duration, SinkOptions, Size, TlsOptions, as_written
+from forwarder.options import BatchOptions, SinkOptions, Size, TlsOptions, Wait, as_written
 from forwarder.secret import Secret
 from forwarder.sinks.splunk_hec.collector import Collector, SplunkToken
 from forwarder.sinks.splunk_hec.envelope import Envelope
@@ -79,7 +79,7 @@ class SplunkHecConfig(SinkOptions):
         description="Wait until Splunk has indexed the events; the token must have indexer "
         "acknowledgement. false trusts what Splunk has received, and loses it if it crashes then.",
     )
-    ack_timeout: Duration = Field(
+    ack_timeout: Wait = Field(
         default=as_written("5m"),
         gt=0,
         description="How long to wait for an ack before sending again, marked possible_duplicate.",
@@ -89,7 +89,7 @@ class SplunkHecConfig(SinkOptions):
         default=as_written("5MB"),
         description="A larger event is buried (Splunk: maxEventSize in limits.conf).",
     )
-    timeout: Duration = Field(default=as_written("30s"), gt=0, description="To wait for an answer.")
+    timeout: Wait = Field(default=as_written("30s"), gt=0, description="To wait for an answer.")
     proxy: str | None = Field(default=None, description="Proxy; without it HTTPS_PROXY holds.")
     tls: TlsOptions = TlsOptions()
     management: ManagementOptions = ManagementOptions()

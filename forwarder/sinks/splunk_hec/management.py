@@ -15,7 +15,7 @@ from anyio import to_thread
 from pydantic import Field, field_validator
 
 from forwarder.errors import AccessError, ForwarderError, PermanentError, TransientError
-from forwarder.options import Duration, Options, TlsOptions, as_written
+from forwarder.options import Options, TlsOptions, Wait, as_written
 from forwarder.secret import Secret
 
 _AT_ONCE: Final = 10_000
@@ -36,7 +36,7 @@ class ManagementOptions(Options):
     token: Secret | None = Field(
         default=None, description="Authentication token of a user who may search the index."
     )
-    timeout: Duration = Field(
+    timeout: Wait = Field(
         default=as_written("5m"), gt=0, description="Longest silence of a search."
     )
     tls: TlsOptions = TlsOptions()

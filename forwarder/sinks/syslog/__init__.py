@@ -14,7 +14,7 @@ import structlog
 from pydantic import AfterValidator, Field, model_validator
 
 from forwarder.interfaces import Format, Memory
-from forwarder.options import Duration, SinkOptions, TlsOptions, as_written
+from forwarder.options import SinkOptions, TlsOptions, Wait, as_written
 from forwarder.sinks.syslog.address import parse_address
 from forwarder.sinks.syslog.framing import FRAMINGS, Framing
 from forwarder.sinks.syslog.link import Receiver
@@ -103,11 +103,11 @@ class SyslogConfig(SinkOptions):
         description="What becomes of a larger event: shortened, marked and with its id, or buried "
         "as a dead letter.",
     )
-    connect_timeout: Duration = Field(
+    connect_timeout: Wait = Field(
         default=as_written("10s"),
         description="To connect, and again to agree on TLS and on RELP, at most.",
     )
-    timeout: Duration = Field(
+    timeout: Wait = Field(
         default=as_written("60s"), description="For the receiver to take a batch, at most."
     )
     rate: int = Field(

@@ -10,7 +10,7 @@ import httpx
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from forwarder import http
-from forwarder.options import Duration, SourceOptions, TlsOptions, as_written
+from forwarder.options import SourceOptions, TlsOptions, Wait, as_written
 from forwarder.secret import Secret
 from forwarder.sources.bitbucket_audit.client import Client, Credential
 from forwarder.sources.bitbucket_audit.clock import ServerClock
@@ -81,7 +81,7 @@ class BitbucketOptions(SourceOptions):
     token: Secret | None = Field(default=None, description="HTTP access token, sent as Bearer.")
     username: Name | None = Field(default=None, description="Account, where there is no token.")
     password: Secret | None = Field(default=None, description="Its password.")
-    timeout: Duration = Field(
+    timeout: Wait = Field(
         default=as_written("60s"),
         description="Longest silence of the server; over 30s, which it may wait for a search slot.",
     )
