@@ -157,6 +157,16 @@ def test_a_long_text_takes_no_longer_than_it_is_long(part):
     assert time.thread_time() - began < 5.0
 
 
+def test_a_record_that_breaks_off_inside_of_a_string_takes_no_longer_than_it_is_long():
+    inner = json.dumps({str(n): "value" for n in range(3000)})
+    whole = json.dumps({"secret": "hunter2hunter2", "details": inner}).encode()
+    for torn in (whole[:-3], whole[:-3] + b"\\"):
+        began = time.thread_time()
+        redacted = Redactor().record(torn)
+        assert time.thread_time() - began < 5.0
+        assert redacted == torn.replace(b"hunter2hunter2", b"[redacted]")
+
+
 @pytest.mark.parametrize("text", INNOCENT)
 def test_what_is_no_credential_stays(text):
     given_event = replace(PLACES["attribute"](text), original=event().original)
