@@ -134,7 +134,7 @@ def retry_after(response: httpx.Response, *, now: datetime | None = None) -> flo
         return min(float(text), 86400.0)
     try:
         at = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0
     aware = at if at.tzinfo else at.replace(tzinfo=UTC)
     return min(max((aware - (now or datetime.now(UTC))).total_seconds(), 0.0), 86400.0)
