@@ -133,17 +133,18 @@ class BitbucketAudit:
         return Position(start, start, past, floor=floor, ids=self._watch.ids)
 
     async def read(
-        self, since: datetime | None, until: datetime | None
+        self, since: datetime | None, until: datetime | None, *, known: Checkpoint | None = None
     ) -> AsyncGenerator[Page, None]:
         """Yield a time range whole, oldest first, and end; no checkpoint is asked for.
 
         None means from the beginning, and until the server's now; both ends are inclusive. Each
-        page's mark is how far the reading has come.
+        page's mark is how far the reading has come. A poll's checkpoint, where one is `known`,
+        tells the ids of projects and repositories that have other names now.
 
         Raises:
             TransientError, AccessError: what was yielded is whole nonetheless.
         """
-        await self._prepare()
+        await self._prepare(Position.of(known, overlap=0).ids if known else None)
         _, reached = self._client.clock.now()
         start = instants.EARLIEST if since is None else times.milliseconds(since)
         end = reached if until is None else times.milliseconds(until)
