@@ -118,7 +118,7 @@ class Reconciler:
             found.spans[name] = start, end
             async with (
                 source.open(name=name) as opened,
-                aclosing(opened.read(start, end - _MILLISECOND)) as pages,
+                aclosing(opened.read(start, end - _MILLISECOND, known=checkpoint)) as pages,
             ):
                 async for page in pages:
                     await self._take(outbox, name, page, found)

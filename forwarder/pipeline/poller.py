@@ -28,6 +28,8 @@ from forwarder.tracing import span
 
 _AT_ONCE: Final = 100
 """Records taken through all steps before the next: what they touch stays in the caches."""
+_MET: Final = 10_000
+"""Records that cannot be read of which is remembered that they were told."""
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
@@ -36,6 +38,7 @@ log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 class Polled:
     """What one poll did: pages stored, records read, events that were new, records buried.
 
+    `unreadable` leaves out what an earlier poll had buried already.
     `window` is the closed time range that was read, over all pages; `seconds` is how long it took.
     """
 
@@ -72,6 +75,7 @@ class Poller:
         self._interval = options.poll_interval
         self._pressure = pressure
         self._redact = redact
+        self._met: set[int] = set()
 
     async def run(self, stop: Stop) -> None:
         """Poll until `stop`, each `poll_interval` after the last, sooner or later after failures.
@@ -164,7 +168,8 @@ class Poller:
             heard(events)
         EVENTS_STORED.labels(self.name).inc(len(new))
         RECORDS_READ.labels(self.name).inc(len(page.records))
-        if new or unreadable:
+        met = self._first_met(unreadable)
+        if new or met:
             log.info(
                 "page.stored",
                 source=self.name,
@@ -173,7 +178,7 @@ class Poller:
                 mark=page.checkpoint.mark,
                 **_named(new),
             )
-        for record in unreadable:
+        for record in met:
             RECORDS_UNREADABLE.labels(self.name).inc()
             log.error(
                 "record.buried", source=self.name, detail=record.detail, bytes=len(record.original)
@@ -182,7 +187,7 @@ class Poller:
             pages=done.pages + 1,
             records=done.records + len(page.records),
             stored=done.stored + len(new),
-            unreadable=done.unreadable + len(unreadable),
+            unreadable=done.unreadable + len(met),
             window=_spanned(done.window, page.window),
         )
 
@@ -202,6 +207,14 @@ class Poller:
         if self._redact is None:
             return events
         return self._redact.all([packed(event) for event in events])
+
+    def _first_met(self, records: Sequence[Unreadable]) -> list[Unreadable]:
+        """Return those that no poll has met before: an overlap brings each of them many times."""
+        if len(self._met) > _MET:
+            self._met.clear()
+        first = [each for each in records if hash(each.original) not in self._met]
+        self._met.update(hash(each.original) for each in records)
+        return first
 
     def _without_secrets(self, record: Unreadable) -> Unreadable:
         if self._redact is None:

@@ -21,13 +21,15 @@ class Shape(NamedTuple):
     pattern: re.Pattern[str]
 
 
+# An event can hold a long text that somebody chose, and all else waits meanwhile: so what repeats
+# gives nothing back (`*+`), and where it may begin in the middle of itself it has an end.
 # A text can hold JSON in a string: a line end is a backslash and a letter there, and quotes have
 # backslashes before them. The patterns find in it, at any depth, what they find outside.
 _BEGIN: Final = r"(?:\b|(?<=\\[nrtbf])|(?<=\\u[0-9a-fA-F]{4}))"
 _SPACE: Final = r"(?:\s|\\+(?:[nrtbf]|u00[01][0-9a-fA-F]))"
 _QUOTE: Final = r"(?:\\*[\"']|\\+u0022)"
 _EQUALS: Final = r"(?::=|=>|[:=])"
-_ESCAPE: Final = re.compile(r"\\+u00((?!22|5[cC])[2-7][0-9a-fA-F])")
+_ESCAPE: Final = re.compile(r"(?<!\\)\\++u00((?!22|5[cC])[2-7][0-9a-fA-F])")
 
 _PEM: Final = r"[A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----"
 _TOKENS: Final = (
@@ -55,7 +57,7 @@ _TOKENS: Final = (
     (("shpat_",), r"shpat_[0-9a-fA-F]{32}"),
     (("SG.",), r"SG\.[\w-]{16,}\.[\w-]{16,}"),
     (("sk-",), r"sk-[\w-]{20,}"),
-    (("eyJ",), r"eyJ[\w-]{8,}\.[\w-]{4,}(?:\.[\w-]*){1,3}"),
+    (("eyJ",), r"eyJ[A-Za-z0-9_-]{8,4096}+\.[\w-]{4,}(?:\.[\w-]*){1,3}"),
 )
 SHAPES: Final = (
     *(Shape(hints, re.compile(_BEGIN + token)) for hints, token in _TOKENS),
@@ -69,8 +71,8 @@ SHAPES: Final = (
 
 # Of these only the part in a group goes. What is sent in a header, and user:password@ in a URL:
 _HEADER: Final = re.compile(
-    rf"{_BEGIN}(?:bearer|basic){_SPACE}+"
-    r"(?P<secret>(?=[^\s\"',;]*[0-9=+/])[A-Za-z0-9+/._~=-]{12,})",
+    rf"{_BEGIN}(?:bearer|basic){_SPACE}++"
+    r"(?P<secret>(?=[^\s\"',;]{0,1000}[0-9=+/])[A-Za-z0-9+/._~=-]{12,})",
     re.IGNORECASE,
 )
 _URL: Final = re.compile(r"://[^/\s:@\"'<>\\]*:(?P<secret>[^/\s\"'<>@\\]+)@")
@@ -79,14 +81,15 @@ _ASSIGN: Final = rf"(?:{_QUOTE})?{_SPACE}*{_EQUALS}{_SPACE}*"
 _KEYS: Final = ("api", "access", "account", "private")
 _SECRETS: Final = rf"(?:secret|token|credentials?|(?:{'|'.join(_KEYS)})[_ -]?key|authorization)"
 _PHRASES: Final = r"(?:passwor[dt]|passwd|passphrase|pwd)"
+_NAME: Final = r"[\w.-]{0,200}+"
 _KEY: Final = re.compile(
-    rf"{_SECRETS}[\w.-]*{_ASSIGN}"
+    rf"{_SECRETS}{_NAME}{_ASSIGN}"
     rf"(?:{_QUOTE})?(?P<secret>(?=[A-Za-z+/_.~=-]*[0-9])[A-Za-z0-9+/_.~=-]{{12,}}|"
     r"[A-Za-z0-9+/_.~=-]{24,})",
     re.IGNORECASE,
 )
 _PASSWORD: Final = re.compile(
-    rf"{_PHRASES}[\w.-]*{_ASSIGN}"
+    rf"{_PHRASES}{_NAME}{_ASSIGN}"
     rf"(?:(?P<quote>{_QUOTE})(?P<quoted>(?:(?!(?P=quote)).)+)|(?P<bare>[^\s\"'\\,;&<>{{}}()\[\]]+))",
     re.IGNORECASE,
 )
@@ -110,7 +113,7 @@ WORDS: Final = (
             *("passwor", "passwd", "passphrase", "pwd"),
             *(f"{key}{between}key" for key in _KEYS for between in ("", "_", " ", "-")),
         ),
-        re.compile(rf"(?:{_SECRETS}|{_PHRASES})[\w .-]*{_ASSIGN}", re.IGNORECASE),
+        re.compile(rf"(?:{_SECRETS}|{_PHRASES})[\w .-]*+{_ASSIGN}", re.IGNORECASE),
     ),
 )
 """Words, in any case, beside which a credential may stand."""

@@ -2,6 +2,7 @@
 
 import re
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import Final
@@ -34,7 +35,9 @@ _shapes: Final = _Search(SHAPES)
 _words: Final = _Search(WORDS)
 
 _escapes: Final = BytesAhoCorasick([rb"\u00", rb"\/"], matchkind=MatchKind.LeftmostFirst)
-_ESCAPE: Final = re.compile(rb"\\+u00([2-7][0-9a-fA-F])")
+_LOOKS: Final = 100
+"""Places looked at in one line: with more it is suspect, for each costs what the line is long."""
+_ESCAPE: Final = re.compile(rb"(?<!\\)\\++u00([2-7][0-9a-fA-F])")
 
 
 def may_hold(text: str) -> bool:
@@ -56,9 +59,14 @@ def suspects(lines: bytes) -> set[int]:
     texts = lines.split(b"\n")
     found = {n for n, text in enumerate(texts) if b"@" in text and has_url(text.decode())}
     ends = list(accumulate(len(text) + 1 for text in texts))
+    looked_at: Counter[int] = Counter()
     for shape, place in places:
         number = bisect_right(ends, place)
-        if number not in found and _begins(texts[number], shape, place - ends[number] + 1):
+        if number in found:
+            continue
+        looked_at[number] += 1
+        text = texts[number]
+        if looked_at[number] > _LOOKS or _begins(text, shape, place - ends[number] + 1):
             found.add(number)
     return found
 

@@ -26,7 +26,8 @@ _SHORT: Final = 80
 _AT_ONCE: Final = 100
 """Events looked at together: some 200 KB, which the processor's caches hold."""
 
-_STRING: Final = re.compile(r'"((?:[^"\\]|\\.)*)"(\s*:)?', re.DOTALL)
+_STRING: Final = re.compile(r'"([^"\\]*+(?:\\.?[^"\\]*+)*+)(?:"(\s*:)?|\Z)', re.DOTALL)
+"""A string and whether it is a name; one that breaks off is taken whole, not begun anew inside."""
 _Clean = Callable[[str], str]
 
 

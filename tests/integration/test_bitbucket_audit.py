@@ -352,6 +352,22 @@ async def test_a_jump_of_the_servers_clock_loses_nothing(jump: float) -> None:
         assert here.read() == here.truth(categories=[SOTERI])
 
 
+async def test_nodes_whose_clocks_differ_by_less_than_the_overlap_cost_no_deeper_reading() -> None:
+    async with world(start_at="now") as here:
+        await here.poll()
+        for behind in (5, 290) * 5:
+            here.clock.jump(-behind)
+            here.clock.advance(30)
+            here.simulator.emit()
+            before = len(here.network.requests)
+            await here.poll()
+            assert len(here.network.requests) - before == 1
+            here.clock.jump(behind)
+            here.clock.advance(30)
+            await here.poll()
+        assert here.read() == here.truth(categories=[SOTERI])
+
+
 async def test_a_clock_set_right_again_after_the_start_hides_no_event() -> None:
     async with world(start_at="now") as here:
         here.clock.jump(86_400 * 3)

@@ -10,7 +10,7 @@ import httpx
 import msgspec
 import pytest
 
-from forwarder.model import Actor, AffectedObject, Context, Record
+from forwarder.model import Actor, AffectedObject, Context, Record, packed
 from forwarder.simulator import FaultName, HandClock, Simulator, SimulatorOptions
 from forwarder.simulator.catalogue import Project, Repository
 from forwarder.sources.bitbucket_audit import BitbucketAuditConfig, enrichment
@@ -207,6 +207,16 @@ async def test_a_repositorys_own_name_is_shown_beside_its_slug() -> None:
         (one,) = here.stored.values()
         assert isinstance(one.context, Context)
         assert one.context.repository_name == "payments"
+
+
+async def test_a_name_that_is_no_text_stops_no_event() -> None:
+    said = rb'{"id": 1, "name": "half \ud83d a face"}'
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, content=said))
+    async with httpx.AsyncClient(base_url=URL, transport=transport) as http:
+        client = Client(http, ServerClock(), timeout=60)
+        (one,) = await Enrichment(client, url=URL).enriched([record()])
+    event = normalize(one, source="bitbucket")
+    assert b'"project_name":"half ? a face"' in packed(event).body
 
 
 def test_it_is_off_unless_asked_for() -> None:

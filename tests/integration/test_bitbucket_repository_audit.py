@@ -148,6 +148,31 @@ async def test_a_late_row_within_the_overlap_is_read() -> None:
         assert len(here.stored) == 1
 
 
+@pytest.mark.parametrize("jump", [7200.0, 400_000.0])
+async def test_a_clock_that_is_set_right_again_loses_nothing(jump: float) -> None:
+    async with world(start_at="now", overlap="10m") as here:
+        await here.poll()
+        here.clock.jump(jump)
+        await here.poll()
+        here.clock.jump(-jump)
+        for count in (1, 2, 3):
+            here.clock.advance(30)
+            here.simulator.emit({"affectedObjects": [PAYMENTS]})
+            await here.poll()
+            assert len(here.stored) == count
+
+
+async def test_a_clock_set_right_again_after_the_start_hides_no_event() -> None:
+    async with world(start_at="now") as here:
+        here.clock.jump(400_000)
+        await here.poll()
+        here.clock.jump(-400_000)
+        here.clock.advance(60)
+        here.simulator.emit({"affectedObjects": [PAYMENTS]})
+        await here.poll()
+        assert len(here.stored) == 1
+
+
 async def test_only_as_many_pages_are_read_as_there_is_something_new() -> None:
     async with world(options={"history": 3000}, page_size=20) as here:
         await here.poll()

@@ -263,6 +263,22 @@ async def test_what_the_source_was_not_to_read_or_has_not_read_yet_is_not_missin
     assert found.unread[0].startswith("bitbucket: read up to ")
 
 
+async def test_what_was_renamed_since_is_asked_for_by_the_id_that_reading_knows(tmp_path: Path):
+    async with world(tmp_path) as here:
+        path = here.folder / "config.toml"
+        path.write_text(path.read_text().replace("page_size", 'projects = ["OPS"]\npage_size'))
+        here.config = load(path, {})
+        await here.forward()
+        known = here.simulator.catalogue
+        renamed = tuple(
+            replace(one, key="INFRA") if one.key == "OPS" else one for one in known.projects
+        )
+        here.simulator.catalogue = replace(known, projects=renamed)
+        found, sides = await here.reconcile()
+        assert not found.missing
+        assert sides["store"].held == sides["store"].expected > 0
+
+
 async def test_what_still_waits_is_counted_apart(tmp_path: Path):
     async with world(tmp_path) as here:
         await here.forward()

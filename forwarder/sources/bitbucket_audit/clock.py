@@ -40,7 +40,7 @@ class ServerClock:
         """Take the Date header of an answer that has just come, if it says something."""
         try:
             at = parsedate_to_datetime(date or "")
-        except ValueError:
+        except (ValueError, OverflowError):
             return
         at = at.replace(tzinfo=UTC) if at.tzinfo is None else at
         self._heard = times.milliseconds(at), self._steady()

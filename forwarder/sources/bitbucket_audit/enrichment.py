@@ -101,7 +101,8 @@ class Enrichment:
         if thing.id is not None and str(found.get("id")) != thing.id:
             return None  # another one bears that name now
         name = found.get("displayName" if thing.type == "USER" else "name")
-        return name if isinstance(name, str) else None
+        # A lone surrogate would be in no UTF-8, and so keep the whole page out of the outbox.
+        return name.encode(errors="replace").decode() if isinstance(name, str) else None
 
     def _told(self, record: Record, things: tuple[Thing, ...]) -> Record:
         context: dict[str, str] = {}

@@ -88,8 +88,8 @@ class BitbucketAudit:
         else:
             position = replace(stored, ids=self._watch.ids)
         overlap = self._rereads.overlap
-        moved_back = past < position.mark - JITTER
-        position = position.floored(past - overlap if moved_back else past)
+        back = position.mark - past
+        position = position.floored(past - overlap if back > JITTER else past)
         start = max(position.floor, min(position.resume, past - overlap))
         end = reached + overlap
         earliest_mark = min(position.mark, past)
@@ -97,15 +97,16 @@ class BitbucketAudit:
             async for stretch in stretches:
                 if stretch.window.end >= end:
                     found, _ = self._client.clock.now()
-                    moved_back = moved_back or found < past - JITTER
+                    back = max(back, past - found)
                     mark = past = min(past, found)
-                    position = position.floored(past - overlap if moved_back else past)
+                    position = position.floored(past - overlap if back > JITTER else past)
                 else:
                     mark = max(earliest_mark, min(stretch.window.end, past))
                 resume = min(stretch.window.end, past - overlap)
                 position = replace(position, mark=mark, resume=resume)
                 self._watch.heard(stretch.records)
                 yield await self._page(stretch, position.checkpoint())
+        moved_back = back > max(overlap, JITTER)  # less is between nodes, and was read again above
         if moved_back:
             log.warning("clock.moved_back", mark=position.at)
         if moved_back or past - position.rescanned >= self._rereads.interval:
@@ -133,17 +134,18 @@ class BitbucketAudit:
         return Position(start, start, past, floor=floor, ids=self._watch.ids)
 
     async def read(
-        self, since: datetime | None, until: datetime | None
+        self, since: datetime | None, until: datetime | None, *, known: Checkpoint | None = None
     ) -> AsyncGenerator[Page, None]:
         """Yield a time range whole, oldest first, and end; no checkpoint is asked for.
 
         None means from the beginning, and until the server's now; both ends are inclusive. Each
-        page's mark is how far the reading has come.
+        page's mark is how far the reading has come. A poll's checkpoint, where one is `known`,
+        tells the ids of projects and repositories that have other names now.
 
         Raises:
             TransientError, AccessError: what was yielded is whole nonetheless.
         """
-        await self._prepare()
+        await self._prepare(Position.of(known, overlap=0).ids if known else None)
         _, reached = self._client.clock.now()
         start = instants.EARLIEST if since is None else times.milliseconds(since)
         end = reached if until is None else times.milliseconds(until)

@@ -16,6 +16,7 @@ from forwarder.errors import AccessError, ForwarderError, TransientError
 from forwarder.model import AffectedObject, Checkpoint, Page, Record, Unreadable
 from forwarder.sources.bitbucket_audit import identity, instants
 from forwarder.sources.bitbucket_audit.client import Client
+from forwarder.sources.bitbucket_audit.clock import JITTER
 from forwarder.sources.bitbucket_audit.enrichment import Enrichment
 from forwarder.sources.bitbucket_audit.source import Start
 from forwarder.sources.bitbucket_repository_audit import values
@@ -94,7 +95,7 @@ class BitbucketRepositoryAudit:
         failed: ForwarderError | None = None
         for subject in self._subjects:
             known = marks.get(subject.named)
-            since = floor if known is None else max(known - self._walks.overlap, floor)
+            since = floor if known is None else max(min(known, past) - self._walks.overlap, floor)
             try:
                 records, unreadable = await self._walk(subject, since)
             except AccessError as error:
@@ -103,8 +104,9 @@ class BitbucketRepositoryAudit:
                 continue
             if self._enrichment:
                 records = await self._enrichment.enriched(records)
-            marks[subject.named] = max(known or past, past)
-            yield Page(tuple(records), self._checkpoint(marks, after, floor), tuple(unreadable))
+            marks[subject.named] = past
+            checkpoint = self._checkpoint(marks, after, floor, past)
+            yield Page(tuple(records), checkpoint, tuple(unreadable))
         if failed:
             raise failed
 
@@ -117,9 +119,12 @@ class BitbucketRepositoryAudit:
         return f"Bitbucket {version}; the audit logs of {count} projects and repositories are read"
 
     def _floor(self, after: Checkpoint | None, past: int) -> int:
+        """Return the time before which nothing is wanted: in the future it would hide events."""
         if after is not None:
             at = after.extra.get("start_at")
-            return times.milliseconds(instants.parse(at)) if at else instants.EARLIEST
+            floor = times.milliseconds(instants.parse(at)) if at else instants.EARLIEST
+            moved_back = past < floor - JITTER
+            return min(floor, past - self._walks.overlap if moved_back else past)
         if self._start_at == "beginning":
             return instants.EARLIEST
         if isinstance(self._start_at, datetime):
@@ -127,12 +132,13 @@ class BitbucketRepositoryAudit:
         return past
 
     def _checkpoint(
-        self, marks: Mapping[str, int], after: Checkpoint | None, floor: int
+        self, marks: Mapping[str, int], after: Checkpoint | None, floor: int, past: int
     ) -> Checkpoint:
         named = {subject.named for subject in self._subjects}
         kept = {name: ms for name, ms in marks.items() if name in named}
         oldest = min(kept.values()) if len(kept) == len(named) else max(floor, 0)
         mark = oldest if after is None else max(oldest, times.milliseconds(after.mark))
+        mark = min(mark, past)
         extra: dict[str, Any] = {"marks": {name: instants.written(ms) for name, ms in kept.items()}}
         if floor > instants.EARLIEST:
             extra["start_at"] = instants.written(floor)

@@ -7,6 +7,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
+import structlog
 import trio
 import trio.testing
 
@@ -99,6 +100,19 @@ async def test_an_unreadable_record_is_buried_as_it_came_and_the_mark_moves_on()
     assert (letter.body, letter.reason, letter.detail) == (b"{broken", "unreadable", "no timestamp")
     assert polled.unreadable == 1
     assert await outbox.checkpoint("bitbucket") == page.checkpoint
+
+
+async def test_an_unreadable_record_that_is_read_again_is_told_once() -> None:
+    first, second = Unreadable(b"{broken", "no timestamp"), Unreadable(b"7", "it is no JSON object")
+    pages = [
+        make_page(mark=mark, unreadable=some)
+        for mark, some in enumerate([(first,), (first,), (second, first)], 1)
+    ]
+    with structlog.testing.capture_logs() as logs:
+        polled = await poller(FakeSource(*pages), MemoryOutbox()).poll_once()
+    told = [one["detail"] for one in logs if one["event"] == "record.buried"]
+    assert told == [first.detail, second.detail]
+    assert polled.unreadable == 2
 
 
 async def test_a_record_on_which_the_normalizer_fails_is_buried_alone() -> None:

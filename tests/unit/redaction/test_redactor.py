@@ -1,6 +1,7 @@
 """Nothing that looks like a credential, or that a user names, is left in an event."""
 
 import json
+import time
 
 import msgspec
 import pytest
@@ -139,6 +140,31 @@ def test_an_event_as_it_is_stored_is_redacted_alike():
     *redacted, innocent = Redactor().all([stored(each) for each in given_events])
     assert [each.whole() for each in redacted] == [Redactor()(each) for each in given_events[:-1]]
     assert isinstance(innocent, Stored)
+
+
+# What begins like a credential again and again, and is none.
+ENDLESS = ("token ", "token", "token.", "eyJ-", "secret key ", "PRIVATE KEY ", "bearer\\n\\n")
+
+
+@pytest.mark.parametrize("part", [*ENDLESS, " ", "\\n", "\\"])
+def test_a_long_text_takes_no_longer_than_it_is_long(part):
+    length = 100_000
+    text = f"token{part * (length // len(part))}\\u00e9"
+    given_event = PLACES["attribute"](text)
+    began = time.thread_time()
+    Redactor()(given_event)
+    Redactor().record(json.dumps({"details": nested(text)}).encode())
+    assert time.thread_time() - began < 5.0
+
+
+def test_a_record_that_breaks_off_inside_of_a_string_takes_no_longer_than_it_is_long():
+    inner = json.dumps({str(n): "value" for n in range(3000)})
+    whole = json.dumps({"secret": "hunter2hunter2", "details": inner}).encode()
+    for torn in (whole[:-3], whole[:-3] + b"\\"):
+        began = time.thread_time()
+        redacted = Redactor().record(torn)
+        assert time.thread_time() - began < 5.0
+        assert redacted == torn.replace(b"hunter2hunter2", b"[redacted]")
 
 
 @pytest.mark.parametrize("text", INNOCENT)

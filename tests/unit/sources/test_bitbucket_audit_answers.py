@@ -138,3 +138,16 @@ async def test_a_bitbucket_without_a_date_is_read_by_our_own_clock() -> None:
     with anyio.fail_after(10):
         (page,) = await read(lambda _: entities(INSIDE))
     assert json.loads(bytes(page.records[0].original)) == INSIDE
+
+
+async def test_times_that_no_calendar_has_are_not_listened_to() -> None:
+    for odd in (f"Fri, 01 Mar {'9' * 20} 00:00:00 GMT", f"Fri, 01 Mar 2024 00:00:00 +{'9' * 20}"):
+        (page,) = await read(
+            lambda _, odd=odd: httpx.Response(  # type: ignore[misc]
+                200, headers={"Date": odd}, content=entities(INSIDE).content
+            )
+        )
+        assert len(page.records) == 1
+        with pytest.raises(TransientError, match="HTTP 429") as caught:
+            await read(lambda _, odd=odd: httpx.Response(429, headers={"Retry-After": odd}))  # type: ignore[misc]
+        assert caught.value.retry_after == 0.0
