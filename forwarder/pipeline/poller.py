@@ -3,11 +3,12 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 from anyio.lowlevel import checkpoint
 
+from forwarder.errors import ForwarderError
 from forwarder.interfaces import Normalizer, Outbox, Source
 from forwarder.logs import page_named, places_named
 from forwarder.model import Event, Outgoing, Page, Record, Unreadable, packed
@@ -48,6 +49,14 @@ class Polled:
     unreadable: int = 0
     window: tuple[datetime, datetime] | None = None
     seconds: float = 0.0
+
+
+class _Taken(NamedTuple):
+    """What records became: events, the same as they are stored, and those that became none."""
+
+    events: Sequence[Event]
+    outgoing: Sequence[Outgoing]
+    unreadable: Sequence[Unreadable]
 
 
 class Poller:
@@ -148,11 +157,11 @@ class Poller:
         outgoing: list[Outgoing] = []
         unreadable = [self._without_secrets(each) for each in page.unreadable]
         for start in range(0, len(page.records), _AT_ONCE):
-            named, unnamed = self._normalized(page.records[start : start + _AT_ONCE])
-            outgoing += self._redacted(named)
+            taken = self._taken(page.records[start : start + _AT_ONCE])
+            outgoing += taken.outgoing
             if heard:  # else they need not be kept
-                events += named
-            unreadable += unnamed
+                events += taken.events
+            unreadable += taken.unreadable
             await checkpoint()  # the sinks go on meanwhile
         if unreadable and self._pressure:
             await self._pressure.admit_unreadable()
@@ -191,22 +200,31 @@ class Poller:
             window=_spanned(done.window, page.window),
         )
 
-    def _normalized(self, records: Sequence[Record]) -> tuple[list[Event], list[Unreadable]]:
-        events: list[Event] = []
-        unreadable: list[Unreadable] = []
-        for record in records:
-            try:
-                events.append(self._normalize(record, source=self.name))
-            except Exception as error:  # noqa: BLE001  one record's trouble must not stop the log
-                detail = f"the normalizer failed: {type(error).__name__}: {error}"
-                failed = Unreadable(bytes(record.original), detail)
-                unreadable.append(self._without_secrets(failed))
-        return events, unreadable
+    def _taken(self, records: Sequence[Record]) -> _Taken:
+        try:
+            events = self._normalized(records)
+            return _Taken(events, self._redacted(events), ())
+        except ForwarderError:
+            raise  # no record's fault: a key to redact with that cannot be read, for instance
+        except Exception as error:  # noqa: BLE001  one record's trouble must not stop the log
+            if len(records) == 1:
+                detail = f"it cannot be made an event: {type(error).__name__}: {error}"
+                failed = Unreadable(bytes(records[0].original), detail)
+                return _Taken((), (), (self._without_secrets(failed),))
+        # Whose trouble it is shows where each goes by itself.
+        apart = [self._taken([record]) for record in records]
+        return _Taken(
+            [event for part in apart for event in part.events],
+            [event for part in apart for event in part.outgoing],
+            [record for part in apart for record in part.unreadable],
+        )
 
-    def _redacted(self, events: Sequence[Event]) -> Sequence[Outgoing]:
-        if self._redact is None:
-            return events
-        return self._redact.all([packed(event) for event in events])
+    def _normalized(self, records: Sequence[Record]) -> tuple[Event, ...]:
+        return tuple([self._normalize(record, source=self.name) for record in records])
+
+    def _redacted(self, events: Sequence[Event]) -> tuple[Outgoing, ...]:
+        made = tuple([packed(event) for event in events])
+        return self._redact.all(made) if self._redact else made
 
     def _first_met(self, records: Sequence[Unreadable]) -> list[Unreadable]:
         """Return those that no poll has met before: an overlap brings each of them many times."""

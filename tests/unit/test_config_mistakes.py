@@ -92,8 +92,10 @@ def without(table: str, key: str) -> str:
         (
             "sinks.splunk",
             'ack_timeout = "20m"',
-            'config.toml: sinks.splunk.ack_timeout: is longer than "10m": what stands still for 15m'
-            " counts as stuck",
+            (
+                'config.toml: sinks.splunk.ack_timeout: is longer than "10m": what stands still for'
+                " 15m counts as stuck"
+            ),
         ),
         (
             "sinks.splunk",

@@ -10,6 +10,7 @@ import pytest
 import structlog
 import trio
 import trio.testing
+from msgspec.structs import replace
 
 from forwarder.errors import AccessError, StoreError, TransientError
 from forwarder.model import Event, EventFilter, Record, Unreadable
@@ -126,6 +127,19 @@ async def test_a_record_on_which_the_normalizer_fails_is_buried_alone() -> None:
     (letter,) = [letter async for letter in outbox.dead_letters()]
     assert letter.body == b'{"number":2}'
     assert "KeyError" in letter.detail
+    assert await stored(outbox) == ids(1, 3)
+
+
+async def test_a_record_whose_event_cannot_be_written_is_buried_alone() -> None:
+    def generous(record: Record, *, source: str) -> Event:
+        event = normalize(record, source=source)
+        return replace(event, node="\ud800") if record.event_id in ids(2) else event
+
+    source, outbox = FakeSource(make_page(1, 2, 3)), MemoryOutbox()
+    await poller(source, outbox, generous).poll_once()
+    (letter,) = [letter async for letter in outbox.dead_letters()]
+    assert letter.body == b'{"number":2}'
+    assert "UnicodeEncodeError" in letter.detail
     assert await stored(outbox) == ids(1, 3)
 
 
