@@ -29,7 +29,7 @@ from forwarder.cli.terminal import (
     shown,
     table,
 )
-from forwarder.span import span
+from forwarder.span import many, span
 
 if TYPE_CHECKING:
     from forwarder.config import Config
@@ -131,7 +131,7 @@ def _is_well(found: Status) -> bool:
 def _blocks(found: Status) -> Iterator[RenderableType]:
     word = "[green]running[/]" if found.running else "[red]not running[/]"
     if count := len(found.replicas):
-        word += f" on {count} replica{'' if count == 1 else 's'}"
+        word += f" on {many(count, 'replica')}"
     limit = "" if (most := found.store_limit_bytes) is None else f" of {most / 1e6:,.0f}"
     size = f"{found.store_bytes / 1e6:,.1f}{limit} MB"
     at = f"{found.at:%Y-%m-%d %H:%M:%S}Z"
@@ -178,7 +178,7 @@ def _beside(found: Status) -> Iterator[str]:
     for sink in found.sinks:
         if sink.replay_left:
             done = sink.replay_events - sink.replay_left
-            yield f"{sink.name}: {done:,} of {sink.replay_events:,} events sent again"
+            yield f"{sink.name}: {done:,} of {many(sink.replay_events, 'event')} sent again"
     for horizon in found.loss_horizons:
         left = span(horizon.seconds) if horizon.seconds > 0 else "none"
         colour = "red" if horizon.seconds < _SOON else "dim"
@@ -189,8 +189,8 @@ def _beside(found: Status) -> Iterator[str]:
             yield f"[dim]{source.name}: not allowed to ask for {asked}, so that is not watched[/]"
     if found.unknown_events:
         yield (
-            f"[yellow]{found.unknown_events:,}[/] stored events of Soteri's fit no kind: see "
-            '"soteri-forwarder events --kind soteri.unknown"'
+            f"[yellow]{many(found.unknown_events, 'event')}[/] of Soteri's without a known kind: "
+            'see "soteri-forwarder events --kind soteri.unknown"'
         )
 
 
@@ -210,7 +210,7 @@ def _troubles(found: Status) -> Iterator[str]:
         named = f"{shown(condition.part)}, began {ago(condition.since_at, now=now)}"
         yield f"[yellow]{condition.kind}[/] ({named}): {shown(condition.detail)}"
     if found.unreadable_records:
-        yield f"[red]{found.unreadable_records:,}[/] records could not be read: dead letters"
+        yield f"[red]{many(found.unreadable_records, 'record')}[/] could not be read: dead letters"
 
 
 def _parts(found: Status) -> list[SourceStatus | SinkStatus]:

@@ -187,7 +187,7 @@ async def test_a_faulty_run_is_told_whole_and_its_dead_letters_are_replayed_by_b
             )
             await says(page, "#letter-done", "tried again", "stays: it still cannot be read")
             await page.until(
-                "document.querySelector('#letter-note').innerText === '1 records: unreadable.'"
+                "document.querySelector('#letter-note').innerText === '1 record: unreadable.'"
             )
             assert len(set(strict.ids)) >= 20
 
