@@ -116,6 +116,24 @@ async def is_accessible(page: Page) -> None:
     assert found == []
 
 
+async def is_usable_on_a_phone(page: Page) -> None:
+    """Hold the dead letters against a narrow screen: nothing lies over anything else."""
+    await page.resize(390, 800)
+    row = "document.querySelector('#letter-table tbody tr')"
+    edges = "[c[0].firstElementChild.getBoundingClientRect().right, c[1].getBoundingClientRect().x]"
+    box, time = await page.run(f"(c => {edges})({row}.cells)")
+    assert box <= time
+    await page.run("document.querySelector('#letters').scrollIntoView({behavior: 'instant'}); 0")
+    top = "document.querySelector('#h-letters').getBoundingClientRect().top"
+    assert await page.run(f"{top} >= document.querySelector('.bar').getBoundingClientRect().bottom")
+    acts = "document.querySelector('#letter-table').dataset.acts"
+    shown = f"getComputedStyle({row}.cells[0]).display"
+    await page.run(f"{acts} = 'false'; 0")
+    assert await page.run(shown) == "none"
+    await page.run(f"{acts} = 'true'; 0")
+    await page.resize(1280, 900)
+
+
 async def test_a_faulty_run_is_told_whole_and_its_dead_letters_are_replayed_by_button(
     tmp_path: Path,
 ) -> None:
@@ -171,6 +189,7 @@ async def test_a_faulty_run_is_told_whole_and_its_dead_letters_are_replayed_by_b
             await says(page, "#letter-table pre", "<b>this</b>")
             await is_accessible(page)
             await page.shoot(tmp_path / "faulty.png")
+            await is_usable_on_a_phone(page)
             await page.run(
                 "gone = [...document.querySelectorAll('#letter-table tbody tr')].find("
                 "row => row.innerText.includes('malformed'));"
