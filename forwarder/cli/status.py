@@ -160,7 +160,7 @@ def _blocks(found: Status) -> Iterator[RenderableType]:
             f"{sink.events_sent:,}",
             f"{sink.events_filtered:,}",
             f"[red]{sink.dead_letters:,}[/]" if sink.dead_letters else "0",
-            ago(sink.sent_at, now=now),
+            ago(sink.sent_at if sink.events_sent else None, now=now),
         )
     yield _with_whole_names(sinks)
     yield from map(Text.from_markup, _beside(found))

@@ -134,6 +134,19 @@ async def is_usable_on_a_phone(page: Page) -> None:
     await page.resize(1280, 900)
 
 
+async def verdict(page: Page, change: str) -> str:
+    """Return what the page says below its verdict of a status with `change` in it."""
+    return str(
+        await page.run(
+            "(async () => {"
+            "const status = await (await fetch('api/status')).json();"
+            f"{change};"
+            "(await import('./static/verdict.js')).showVerdict(status);"
+            "return document.querySelector('#verdict-more').innerText })()"
+        )
+    )
+
+
 async def test_a_faulty_run_is_told_whole_and_its_dead_letters_are_replayed_by_button(
     tmp_path: Path,
 ) -> None:
@@ -235,6 +248,13 @@ async def test_a_well_run_fits_every_screen_and_a_daemon_that_is_gone_is_told(
         await says(page, "#verdict-more", "is delivered to every sink")
         await says(page, "#letter-note", "None:")
         assert await page.run("document.title.startsWith('✓ All is well')")
+
+        # It claims no more than is so.
+        said = await verdict(page, "status.sinks[0].dead_letters = 2")
+        assert said.endswith("to every sink, but for the dead letters of archive.")
+        other = "status.sources.push({...status.sources[0], name: 'other', mark: null})"
+        assert await verdict(page, other) == "Not read to the end yet: other."
+        assert "No source" in await verdict(page, "status.sources[0].mark = null")
 
         # Charts: their numbers are text too, under the arrow keys and in a table.
         plot = card("sinks.archive") + " .plot"
