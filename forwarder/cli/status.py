@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import anyio
 import msgspec
@@ -93,7 +93,24 @@ async def _look(config: Config, outbox: Outbox) -> Status:
     from forwarder.app.overview import stored_status
 
     running = await config.store.in_use()
-    return msgspec.structs.replace(await stored_status(config, outbox), running=running)
+    found = await stored_status(config, outbox)
+    return msgspec.structs.replace(
+        found,
+        running=running,
+        sources=tuple(
+            msgspec.structs.replace(each, **_now(each, running=running)) for each in found.sources
+        ),
+        sinks=tuple(
+            msgspec.structs.replace(each, **_now(each, running=running)) for each in found.sinks
+        ),
+    )
+
+
+def _now(part: SourceStatus | SinkStatus, *, running: bool) -> dict[str, Any]:
+    """Return the state that holds now: stored is how the last step ended, if there was one yet."""
+    if not running:
+        return {"state": "stopped", "since_at": None}
+    return {"state": "starting"} if part.state == "stopped" else {}
 
 
 async def _watch(config: Config, *, pause: float, json: bool) -> None:
