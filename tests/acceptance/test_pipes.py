@@ -370,3 +370,24 @@ async def test_the_manual_page_names_every_verb_and_renders_without_a_warning() 
     text = re.sub(r"\x1b\[[0-9;]*m|.\x08", "", done.stdout.decode())
     for verb in VERBS:
         assert re.search(rf"^   {verb}\b", text, re.MULTILINE), verb
+
+
+def commands(shown: str) -> list[str]:
+    """Return the commands of some lines as a shell takes them."""
+    return [line.strip() for line in shown.replace("\\\n", "").splitlines() if line.strip()]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+async def test_an_example_is_whole_when_it_is_copied_out_of_a_pipe(verb: str) -> None:
+    shown = (await typed(*verb.split(), "--help")).stdout.partition("Examples:")[2]
+    examples = commands(re.split("\n\n(?:Arguments|Options):", shown)[0])
+    assert examples
+    for example in examples:
+        assert example.startswith(f"soteri-forwarder {verb}"), example
+
+
+async def test_the_examples_of_the_manual_page_are_whole_too() -> None:
+    page = (await typed("man")).stdout
+    for shown in re.findall(r"^\.EX\n(.*?)^\.EE", page, re.MULTILINE | re.DOTALL):
+        for example in commands(shown.replace("\\e\n", "")):
+            assert example.startswith("soteri\\-forwarder "), example
