@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -158,7 +159,7 @@ def _blocks(found: Status) -> Iterator[RenderableType]:
     for source in found.sources:
         at = f"{source.mark:%Y-%m-%d %H:%M:%S}Z" if source.mark else "none yet"
         sources.add_row(
-            source.name,
+            _name(source.name),
             _state(source.state),
             f"{at} ({ago(source.mark, now=now)})" if source.mark else at,
             f"{source.events_stored:,}",
@@ -170,7 +171,7 @@ def _blocks(found: Status) -> Iterator[RenderableType]:
     )
     for sink in found.sinks:
         sinks.add_row(
-            sink.name,
+            _name(sink.name),
             _state(sink.state),
             f"{sink.backlog_events:,}",
             span(sink.lag_seconds) if sink.backlog_events else "none",
@@ -232,6 +233,11 @@ def _troubles(found: Status) -> Iterator[str]:
 
 def _parts(found: Status) -> list[SourceStatus | SinkStatus]:
     return [*found.sources, *found.sinks]
+
+
+def _name(text: str) -> str:
+    """Return a name on so many lines that a narrow terminal has room for the other columns."""
+    return "\n".join(textwrap.wrap(text, max(12, out.width // 5)))
 
 
 def _state(word: str) -> str:

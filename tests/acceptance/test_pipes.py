@@ -391,3 +391,18 @@ async def test_the_examples_of_the_manual_page_are_whole_too() -> None:
     for shown in re.findall(r"^\.EX\n(.*?)^\.EE", page, re.MULTILINE | re.DOTALL):
         for example in commands(shown.replace("\\e\n", "")):
             assert example.startswith("soteri\\-forwarder "), example
+
+
+async def test_a_long_name_leaves_the_numbers_of_status_their_room(
+    place: Place, tmp_path: Path
+) -> None:
+    config = tmp_path / "config.toml"
+    config.touch(mode=0o600)
+    sink = '[sinks.{}]\ntype = "file"\npath = "{}/other.jsonl"\n'
+    more = sink.format("a-sink-with-a-very-long-name-of-all-places", tmp_path)
+    config.write_text((place.folder / "config.toml").read_text() + more)
+    _, screen = await anyio.to_thread.run_sync(
+        lambda: at_a_terminal(["status", "--config", str(config)], columns=80, NO_COLOR="1")
+    )
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", screen)
+    assert re.search(r"archive +stopped +0 +none +\d+ +0 +\d ", plain), plain
