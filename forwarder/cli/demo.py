@@ -74,9 +74,12 @@ def demo(
 
       soteri-forwarder demo --keep-running --port 9187
     """
+    from forwarder.app.replicas import ungrouped
+
     lasting = seconds(duration, "--for")
     place = _new(folder) if folder else Path(tempfile.mkdtemp(prefix="soteri-forwarder-demo-"))
-    well = anyio.run(_play, place, float("inf") if keep_running else lasting, port)
+    with ungrouped():
+        well = anyio.run(_play, place, float("inf") if keep_running else lasting, port)
     sys.exit(0 if well else INCOMPLETE)
 
 

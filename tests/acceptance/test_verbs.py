@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -186,6 +187,14 @@ async def test_export_of_a_repository_takes_its_administrators_token(tmp_path: P
     assert done.returncode == 0
     assert done.stdout
     assert refused.returncode == 77
+
+
+async def test_a_demo_whose_port_is_taken_says_so(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = await ran("demo", "--for", "1s", "--port", port, "--folder", str(tmp_path / "demo"))
+    assert done.returncode == 78
+    assert done.stderr.startswith(b"error: server.listen: cannot listen on 127.0.0.1:")
 
 
 @pytest.mark.timeout(180)
