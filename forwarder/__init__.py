@@ -38,7 +38,7 @@ Start at ``app/``: it starts the loops. ``pipeline/poller.py`` fills the outbox,
     interfaces.py the contracts, in prose
     model.py      the values that travel
     retry.py      how long to wait: arithmetic only
-    span.py       how long something takes, in words; times.py: when, in milliseconds
+    span.py       how long something takes and how many there are, in words; times.py: when
     concealed.py  what no text of others may show: our credentials
     errors.py     errors, named by what the daemon does next
 """

@@ -17,6 +17,7 @@ from forwarder.model import EventFilter, Page, Record, is_test
 from forwarder.normalizers import CatalogueNormalizer
 from forwarder.sources.bitbucket_audit import BitbucketAuditConfig
 from forwarder.sources.bitbucket_audit.position import Position
+from forwarder.span import many
 
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _REPLAYED_AT_ONCE: Final = 1000
@@ -209,7 +210,8 @@ class Reconciler:
         on_its_way = sum(each in upstream.absent for each in side.missing)
         status = (await outbox.status()).sinks.get(side.name)
         if status and status.replay_left:
-            said = f"{status.replay_left} events are being sent again already: ask later"
+            left = many(status.replay_left, "event is", "events are")
+            said = f"{left} being sent again already: ask later"
             return msgspec.structs.replace(side, unrepaired=said, repaired=on_its_way)
         if lost and not side.held:
             said = "it says that it holds nothing of that time at all: see what its reader may read"

@@ -1,4 +1,4 @@
-"""How long something takes, in words."""
+"""How long something takes, and how many there are, in words."""
 
 
 def span(seconds: float) -> str:
@@ -7,3 +7,8 @@ def span(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.3g} {unit}"
     return f"{seconds:.3g} s"
+
+
+def many(count: int, one: str, more: str = "") -> str:
+    """Return `count` with its noun, in `more` words or with an s: ``1 event``, ``2,000 events``."""
+    return f"{count:,} {one if count == 1 else more or f'{one}s'}"

@@ -13,7 +13,7 @@ import structlog
 
 from forwarder.errors import ForwarderError
 from forwarder.model import SinkStatus, SourceStatus, Status
-from forwarder.span import span
+from forwarder.span import many, span
 
 _DESCRIBED_EVERY: Final = 10.0
 _LONGEST: Final = 100
@@ -122,7 +122,7 @@ def described(status: Status) -> str:
     if lag := max((sink.lag_seconds for sink in status.sinks), default=0.0):
         said.append(f"lag {span(lag)}")
     if letters := status.unreadable_records + sum(sink.dead_letters for sink in status.sinks):
-        said.append(f"{letters:,} dead letters")
+        said.append(many(letters, "dead letter"))
     return ", ".join([*said, *map(_trouble, troubled)])
 
 

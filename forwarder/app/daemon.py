@@ -23,6 +23,7 @@ from forwarder.pipeline.janitor import Janitor
 from forwarder.pipeline.pressure import Pressure
 from forwarder.pipeline.sharing import Run, Sharing
 from forwarder.pipeline.stop import Stop
+from forwarder.span import many
 
 GRACE: Final = 20.0
 """Seconds that a step may still take once a stop is requested: under systemd's and Kubernetes'
@@ -123,7 +124,7 @@ class Daemon:
         for dispatcher in self._parts.dispatchers:
             reason = _because(dispatcher.progress.error)
             if count := (await self.outbox.backlog(dispatcher.name)).events:
-                owed.append(f"sink {dispatcher.name}: {count} events not delivered{reason}")
+                owed.append(f"sink {dispatcher.name}: {many(count, 'event')} not delivered{reason}")
             elif await self.outbox.read_replay(dispatcher.name, limit=1, max_bytes=1):
                 owed.append(f"sink {dispatcher.name}: not all is sent again{reason}")
         return owed

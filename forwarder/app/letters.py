@@ -7,6 +7,7 @@ from forwarder.config import Config
 from forwarder.interfaces import Outbox, Rereads
 from forwarder.model import DeadLetter, Event, Record, Replayed, Unreadable
 from forwarder.normalizers import CatalogueNormalizer
+from forwarder.span import many
 
 
 async def replay_letters(config: Config, outbox: Outbox, letters: Sequence[DeadLetter]) -> Replayed:
@@ -22,7 +23,10 @@ async def replay_letters(config: Config, outbox: Outbox, letters: Sequence[DeadL
     stay = [said for is_read, said in records if not is_read]
     strange = sum(bool(letter.sink) for letter in letters) - len(asked)
     if strange:
-        stay.append(f"{strange:,} dead letters stay: their sinks are not configured any more")
+        stay.append(
+            many(strange, "dead letter stays: its sink is", "dead letters stay: their sinks are")
+            + " not configured any more"
+        )
     read = tuple(said for is_read, said in records if is_read)
     return Replayed(asked=count, read=read, stay=tuple(stay))
 

@@ -1,5 +1,7 @@
 """One verb, one file; this is the catalogue."""
 
+import inspect
+import re
 import sys
 from typing import Annotated
 
@@ -28,13 +30,14 @@ from forwarder.cli.status import status
 from forwarder.cli.test_alert import send_test
 from forwarder.cli.verify import verify
 
+_IS_TERMINAL = sys.stdout.isatty() and sys.stderr.isatty()
 app = typer.Typer(
     name="soteri-forwarder",
     help="Forwards Soteri's audit events from Bitbucket Data Center, losing none.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     # Panels and colours are for people: a pipe gets plain text, sooner.
-    rich_markup_mode="markdown" if sys.stdout.isatty() and sys.stderr.isatty() else None,
+    rich_markup_mode="markdown" if _IS_TERMINAL else None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 VERBS = (
@@ -50,6 +53,20 @@ app.add_typer(formats.app, name="formats")
 provision.app.command("splunk")(splunk)
 provision.app.command("cloudwatch")(cloudwatch)
 app.add_typer(provision.app, name="provision")
+
+
+def _unwrapped(said: str) -> str:
+    """Return a verb's help with its examples as they are to be copied, whatever the width.
+
+    A line with a backspace alone in front of a paragraph has it left as it is (click's formatting).
+    """
+    return re.sub("(?m)^(?=  soteri-forwarder )", "  \b\n", inspect.cleandoc(said))
+
+
+if not _IS_TERMINAL:
+    for group in (app, dead_letters.app, config.app, formats.app, provision.app):
+        for command in group.registered_commands:
+            command.help = _unwrapped(getattr(command.callback, "__doc__", None) or "")
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001  typer's signature

@@ -81,7 +81,7 @@ def init(
         bool, typer.Option("--force", help="Write over files that are there already.")
     ] = False,
 ) -> None:
-    """Write a configuration that works, out of a few answers.
+    r"""Write a configuration that works, out of a few answers.
 
     What an option says is not asked. Secrets that are typed go into files of their own beside the
     configuration (mode 0600) and never into it (0640). Nothing is written over without --force.
@@ -92,8 +92,8 @@ def init(
 
       soteri-forwarder config init --to /etc/soteri-forwarder/config.toml
 
-      soteri-forwarder config init --yes --url https://bitbucket.example.com --token-file ./token
-      --sink file --file-path /var/log/soteri-forwarder/audit.jsonl
+      soteri-forwarder config init --yes --url https://bitbucket.example.com --token-file ./token \
+          --sink file --file-path /var/log/soteri-forwarder/audit.jsonl
     """
     answers = _Answers(folder=to.absolute().parent, asks=not yes, force=force)
     given = {

@@ -25,6 +25,7 @@ from forwarder.cli.terminal import (
     shown,
 )
 from forwarder.errors import Reason
+from forwarder.span import many
 
 if TYPE_CHECKING:
     from forwarder.config import Config
@@ -164,7 +165,7 @@ def discard_letters(
     if not yes:
         typer.confirm("Forget them for good?", abort=True, err=True)
     gone = anyio.run(_discard, configuration, [letter.id for letter in letters])
-    out.print(f"{gone:,} dead letters are discarded")
+    out.print(f"{many(gone, 'dead letter is', 'dead letters are')} discarded")
 
 
 def _must_choose(
@@ -220,7 +221,7 @@ async def _replay(
     async with config.store.open(lock=False, write=True) as outbox:
         done = await replay_letters(config, outbox, letters)
     if done.asked:
-        out.print(f"{done.asked:,} dead letters are sent again")
+        out.print(f"{many(done.asked, 'dead letter is', 'dead letters are')} sent again")
     for line in done.read:
         out.print(shown(line))
     if done.asked or done.read:

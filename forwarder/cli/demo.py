@@ -74,9 +74,12 @@ def demo(
 
       soteri-forwarder demo --keep-running --port 9187
     """
+    from forwarder.app.replicas import ungrouped
+
     lasting = seconds(duration, "--for")
     place = _new(folder) if folder else Path(tempfile.mkdtemp(prefix="soteri-forwarder-demo-"))
-    well = anyio.run(_play, place, float("inf") if keep_running else lasting, port)
+    with ungrouped():
+        well = anyio.run(_play, place, float("inf") if keep_running else lasting, port)
     sys.exit(0 if well else INCOMPLETE)
 
 
@@ -137,8 +140,12 @@ async def _play(folder: Path, lasting: float, port: int) -> bool:
         arrivals = _Arrivals(folder / "audit.jsonl", datetime.now(UTC))
         with (folder / "forwarder.log").open("w", encoding="utf-8") as log:
             config.log.apply(log)
+            was_stopped = True
             async with _beside(partial(app.run, config, lambda: config)):
                 await _show(simulator, arrivals, lasting)
+                was_stopped = False
+            if was_stopped:  # by Ctrl-C: what was made since the last poll is still to come
+                await app.run_once(config, deadline=20)
     return _summary(simulator, arrivals)
 
 

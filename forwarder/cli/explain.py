@@ -21,6 +21,7 @@ from forwarder.cli.terminal import (
     shown,
     table,
 )
+from forwarder.span import many
 
 if TYPE_CHECKING:
     from forwarder.config import Config
@@ -129,7 +130,7 @@ def _came_by(page: StoredPage | None, source: str) -> list[tuple[str, str]]:
     count = page.last - page.first + 1
     lines = [
         ("came by", f"{page.source}, stored {page.stored_at:%Y-%m-%d %H:%M:%S}Z"),
-        ("page", f"{page.records:,} records, {count:,} of them new"),
+        ("page", f"{many(page.records, 'record')}, {count:,} of them new"),
     ]
     if page.window:
         since, until = (f"{at:%Y-%m-%d %H:%M:%S.%f}"[:-3] + "Z" for at in page.window)

@@ -28,6 +28,7 @@ from forwarder.cli.events import (
 from forwarder.cli.listing import Output, listing
 from forwarder.cli.terminal import ConfigOption, err, loaded, shown
 from forwarder.errors import ConfigError
+from forwarder.span import many
 
 if TYPE_CHECKING:
     from forwarder.model import Event, EventFilter, Page, Record
@@ -172,7 +173,7 @@ async def _export(
                             written += 1
                     _advance(bar, task, page, begins, wanted.until, written)
                     _report_unreadable(page)
-    err.print(f"{written:,} events")
+    err.print(many(written, "event"))
 
 
 def _progress() -> Progress:

@@ -111,7 +111,7 @@ def _verb(name: str, command: Any) -> Iterator[str]:  # noqa: ANN401  the same
         elif each.name != "help" and (record := each.get_help_record(context)):
             options.append(record)
     yield f'.SS "{_plain(" ".join(usage))}"'
-    text, _, examples = (command.help or "").partition("Examples:")
+    text, _, examples = (command.help or "").replace("\b\n", "").partition("Examples:")
     for paragraph in re.split(r"\n\s*\n", textwrap.dedent(text).strip()):
         yield _plain(" ".join(paragraph.split()))
         yield ".PP"

@@ -72,7 +72,7 @@ def cloudwatch(
         typer.Option("--delete-log-group", help="With --remove: the log group too, with events."),
     ] = False,
 ) -> None:
-    """Make what alerts people in CloudWatch, or set it right.
+    r"""Make what alerts people in CloudWatch, or set it right.
 
     A log group, a metric filter and an alarm for each detection, a topic, and subscriptions of it.
     The plan is shown first, and only what differs is changed; again, there is nothing to do. What
@@ -83,8 +83,8 @@ def cloudwatch(
 
       soteri-forwarder provision cloudwatch --email security@example.com --dry-run
 
-      soteri-forwarder provision cloudwatch --log-group /soteri/audit --region eu-central-1
-      --email security@example.com
+      soteri-forwarder provision cloudwatch --log-group /soteri/audit --region eu-central-1 \
+          --email security@example.com
 
       soteri-forwarder provision cloudwatch --remove
     """

@@ -106,7 +106,7 @@ def splunk(
     dry_run: DryRun = False,
     yes: Yes = False,
 ) -> None:
-    """Make at Splunk what it takes to be told: an index, a HEC token, alerts by e-mail.
+    r"""Make at Splunk what it takes to be told: an index, a HEC token, alerts by e-mail.
 
     Prints a plan, asks, and changes only what differs: run it again after an upgrade, or to set
     right what somebody has changed. Alerts are the detections of deploy/detections, over events in
@@ -117,8 +117,8 @@ def splunk(
 
     Examples:
 
-      soteri-forwarder provision splunk --url https://splunk:8089 --admin-token-file admin-token
-      --hec-token-file hec-token --email security@example.com --dry-run
+      soteri-forwarder provision splunk --url https://splunk:8089 --admin-token-file admin-token \
+          --hec-token-file hec-token --email security@example.com --dry-run
 
       soteri-forwarder provision splunk --sink splunk --only alerts --email security@example.com
 

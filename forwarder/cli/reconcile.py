@@ -26,6 +26,7 @@ from forwarder.cli.terminal import (
     table,
 )
 from forwarder.errors import ConfigError
+from forwarder.span import many
 
 if TYPE_CHECKING:
     from forwarder.comparison import Side
@@ -132,8 +133,8 @@ def _explain(side: Side) -> None:
     if side.unasked:
         err.print(f"[yellow]note:[/] {name} was not compared: {shown(side.unasked)}")
     if side.forgotten:
-        said = f"{side.forgotten:,} events are past the store's retention and were forgotten"
-        err.print(f"[yellow]note:[/] {name}: {said}")
+        said = many(side.forgotten, "event is", "events are")
+        err.print(f"[yellow]note:[/] {name}: {said} past the store's retention, so forgotten")
     for word, ids in (("missing", side.missing), ("extra", side.extra), ("doubled", side.doubled)):
         for event_id in ids[:_LISTED]:
             at = happened_at(event_id)
@@ -141,7 +142,8 @@ def _explain(side: Side) -> None:
         if len(ids) > _LISTED:
             out.print(f"{name}: {len(ids) - _LISTED:,} more {word} (--json names all)")
     if side.repaired:
-        err.print(f"[green]repaired:[/] {name}: {side.repaired:,} events are on their way")
+        said = many(side.repaired, "event is", "events are")
+        err.print(f"[green]repaired:[/] {name}: {said} on the way")
     if side.unrepaired:
         err.print(f"[red]not repaired:[/] {name}: {shown(side.unrepaired)}")
 

@@ -11,6 +11,7 @@ import typer
 from forwarder.cli import completion
 from forwarder.cli.events import Kinds, Since, Until, doubt, event_filter
 from forwarder.cli.terminal import INCOMPLETE, ConfigOption, err, loaded, out, say_json, shown
+from forwarder.span import many
 
 if TYPE_CHECKING:
     from forwarder.config import Config
@@ -100,9 +101,10 @@ async def _replay(config: Config, sink: str, wanted: EventFilter, *, dry_run: bo
 
 def _show(plan: Replay, *, dry_run: bool) -> None:
     if plan.oldest_at and plan.newest_at:
-        verb = "would be sent" if dry_run else "are sent"
+        said = many(plan.events, "event")
+        verb = "would be" if dry_run else "is" if plan.events == 1 else "are"
         span = f"{plan.oldest_at:%Y-%m-%d %H:%M:%S}Z to {plan.newest_at:%Y-%m-%d %H:%M:%S}Z"
-        out.print(f"{plan.events:,} events from {span} {verb} to {shown(plan.sink)} again")
+        out.print(f"{said} from {span} {verb} sent to {shown(plan.sink)} again")
     else:
         err.print(f"nothing that {shown(plan.sink)} has taken is stored from then")
 
@@ -110,4 +112,4 @@ def _show(plan: Replay, *, dry_run: bool) -> None:
 async def _cancel(config: Config, sink: str) -> None:
     async with config.store.open(lock=False, write=True) as outbox:
         left = await outbox.cancel_replays(sink)
-    out.print(f"{left:,} events are not sent to {shown(sink)} again")
+    out.print(f"{many(left, 'event is', 'events are')} not sent to {shown(sink)} again")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import anyio
 import msgspec
@@ -29,7 +30,7 @@ from forwarder.cli.terminal import (
     shown,
     table,
 )
-from forwarder.span import span
+from forwarder.span import many, span
 
 if TYPE_CHECKING:
     from forwarder.config import Config
@@ -93,7 +94,24 @@ async def _look(config: Config, outbox: Outbox) -> Status:
     from forwarder.app.overview import stored_status
 
     running = await config.store.in_use()
-    return msgspec.structs.replace(await stored_status(config, outbox), running=running)
+    found = await stored_status(config, outbox)
+    return msgspec.structs.replace(
+        found,
+        running=running,
+        sources=tuple(
+            msgspec.structs.replace(each, **_now(each, running=running)) for each in found.sources
+        ),
+        sinks=tuple(
+            msgspec.structs.replace(each, **_now(each, running=running)) for each in found.sinks
+        ),
+    )
+
+
+def _now(part: SourceStatus | SinkStatus, *, running: bool) -> dict[str, Any]:
+    """Return the state that holds now: stored is how the last step ended, if there was one yet."""
+    if not running:
+        return {"state": "stopped", "since_at": None}
+    return {"state": "starting"} if part.state == "stopped" else {}
 
 
 async def _watch(config: Config, *, pause: float, json: bool) -> None:
@@ -131,7 +149,7 @@ def _is_well(found: Status) -> bool:
 def _blocks(found: Status) -> Iterator[RenderableType]:
     word = "[green]running[/]" if found.running else "[red]not running[/]"
     if count := len(found.replicas):
-        word += f" on {count} replica{'' if count == 1 else 's'}"
+        word += f" on {many(count, 'replica')}"
     limit = "" if (most := found.store_limit_bytes) is None else f" of {most / 1e6:,.0f}"
     size = f"{found.store_bytes / 1e6:,.1f}{limit} MB"
     at = f"{found.at:%Y-%m-%d %H:%M:%S}Z"
@@ -141,7 +159,7 @@ def _blocks(found: Status) -> Iterator[RenderableType]:
     for source in found.sources:
         at = f"{source.mark:%Y-%m-%d %H:%M:%S}Z" if source.mark else "none yet"
         sources.add_row(
-            source.name,
+            _name(source.name),
             _state(source.state),
             f"{at} ({ago(source.mark, now=now)})" if source.mark else at,
             f"{source.events_stored:,}",
@@ -153,14 +171,14 @@ def _blocks(found: Status) -> Iterator[RenderableType]:
     )
     for sink in found.sinks:
         sinks.add_row(
-            sink.name,
+            _name(sink.name),
             _state(sink.state),
             f"{sink.backlog_events:,}",
             span(sink.lag_seconds) if sink.backlog_events else "none",
             f"{sink.events_sent:,}",
             f"{sink.events_filtered:,}",
             f"[red]{sink.dead_letters:,}[/]" if sink.dead_letters else "0",
-            ago(sink.sent_at, now=now),
+            ago(sink.sent_at if sink.events_sent else None, now=now),
         )
     yield _with_whole_names(sinks)
     yield from map(Text.from_markup, _beside(found))
@@ -178,7 +196,7 @@ def _beside(found: Status) -> Iterator[str]:
     for sink in found.sinks:
         if sink.replay_left:
             done = sink.replay_events - sink.replay_left
-            yield f"{sink.name}: {done:,} of {sink.replay_events:,} events sent again"
+            yield f"{sink.name}: {done:,} of {many(sink.replay_events, 'event')} sent again"
     for horizon in found.loss_horizons:
         left = span(horizon.seconds) if horizon.seconds > 0 else "none"
         colour = "red" if horizon.seconds < _SOON else "dim"
@@ -189,8 +207,8 @@ def _beside(found: Status) -> Iterator[str]:
             yield f"[dim]{source.name}: not allowed to ask for {asked}, so that is not watched[/]"
     if found.unknown_events:
         yield (
-            f"[yellow]{found.unknown_events:,}[/] stored events of Soteri's fit no kind: see "
-            '"soteri-forwarder events --kind soteri.unknown"'
+            f"[yellow]{many(found.unknown_events, 'event')}[/] of Soteri's without a known kind: "
+            'see "soteri-forwarder events --kind soteri.unknown"'
         )
 
 
@@ -210,11 +228,16 @@ def _troubles(found: Status) -> Iterator[str]:
         named = f"{shown(condition.part)}, began {ago(condition.since_at, now=now)}"
         yield f"[yellow]{condition.kind}[/] ({named}): {shown(condition.detail)}"
     if found.unreadable_records:
-        yield f"[red]{found.unreadable_records:,}[/] records could not be read: dead letters"
+        yield f"[red]{many(found.unreadable_records, 'record')}[/] could not be read: dead letters"
 
 
 def _parts(found: Status) -> list[SourceStatus | SinkStatus]:
     return [*found.sources, *found.sinks]
+
+
+def _name(text: str) -> str:
+    """Return a name on so many lines that a narrow terminal has room for the other columns."""
+    return "\n".join(textwrap.wrap(text, max(12, out.width // 5)))
 
 
 def _state(word: str) -> str:

@@ -13,6 +13,7 @@ import typer
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from forwarder.cli.terminal import INCOMPLETE, OK, err, out, say_json, shown
+from forwarder.span import many
 
 if TYPE_CHECKING:
     from forwarder.chain import Check
@@ -170,7 +171,7 @@ def _progress() -> Progress:
 
 def _summarize(check: Check, problems: int) -> None:
     for source, found in check.sources.items():
-        said = f"{shown(source)}: {found.lines:,} lines"
+        said = f"{shown(source)}: {many(found.lines, 'line')}"
         if found.first and found.last:
             said += f", sequence {found.first.sequence} to {found.last.sequence}"
             said += f", head {found.last.sequence}:{found.last.digest}"
@@ -180,5 +181,7 @@ def _summarize(check: Check, problems: int) -> None:
             said += f"; {found.unlinked:,} without a chain cannot be checked"
         err.print(said)
     if check.tests:
-        err.print(f"{check.tests:,} test events (test-alert) are in no chain")
-    err.print(f"[red]{problems:,} problems[/]" if problems else "[green]whole and unchanged[/]")
+        err.print(f"{many(check.tests, 'test event')} (test-alert) in no chain")
+    err.print(
+        f"[red]{many(problems, 'problem')}[/]" if problems else "[green]whole and unchanged[/]"
+    )

@@ -15,6 +15,7 @@ from forwarder.options import SinkOptions
 from forwarder.pipeline.pressure import letters_of
 from forwarder.pipeline.progress import HoldError, Progress, outcome
 from forwarder.pipeline.stop import Stop
+from forwarder.span import many
 from forwarder.telemetry import (
     EVENTS_BURIED,
     EVENTS_FILTERED,
@@ -153,7 +154,7 @@ class Dispatcher:
         if is_full:
             raise HoldError(
                 "paused",
-                f"the sink has {self._letters:,} dead letters, and no more are kept"
+                f"the sink has {many(self._letters, 'dead letter')}, and no more are kept"
                 " ([store] dead_letters)",
                 remedy=f'see why ("soteri-forwarder dead-letters list --sink {self.name}"), mend'
                 " that, then replay or discard them",

@@ -12,6 +12,7 @@ import structlog
 from forwarder.interfaces import Outbox
 from forwarder.pipeline.janitor import Janitor
 from forwarder.pipeline.progress import HoldError
+from forwarder.span import many
 
 NEAR: Final = 0.9
 """Share of the room at which nothing more is read. The rest is for the positions, and the log
@@ -68,7 +69,7 @@ class Pressure:
             return
         raise HoldError(
             "paused",
-            f"{self.letters:,} records could not be read, and no more are kept ([store]"
+            f"{many(self.letters, 'record')} could not be read, and no more are kept ([store]"
             " dead_letters)",
             remedy='look at them ("soteri-forwarder dead-letters list --reason unreadable"); an'
             " upgrade may read them (dead-letters replay), or discard them",

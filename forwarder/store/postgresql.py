@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from forwarder.errors import AccessError, ForwarderError, StoreError, TransientError
 from forwarder.model import Room
 from forwarder.secret import Secret
+from forwarder.span import many
 from forwarder.store import schema
 from forwarder.store.database import News
 from forwarder.store.schema import EVENTS
@@ -268,7 +269,7 @@ def _found(connection: Connection) -> str:
     if found < len(schema.STEPS):
         return f"{size}, will be brought up to date by the next run"
     count = len(shares(connection).replicas)
-    return f"{size}, {count} replica{'' if count == 1 else 's'} running"
+    return f"{size}, {many(count, 'replica')} running"
 
 
 async def begin(database: PostgresDatabase, *, make: bool, patience: float = 0.0) -> None:

@@ -126,6 +126,7 @@ async def test_discarding_asks_first_and_says_what_it_is(tmp_path: Path) -> None
         assert len(await listed(forwarder)) == len(letters)
         one = await forwarder.run("dead-letters", "discard", str(letters[0]["id"]), "--yes")
         assert one.returncode == 0
+        assert b"\n1 dead letter is discarded" in one.stdout
         assert len(await listed(forwarder)) == len(letters) - 1
         nothing = await forwarder.run("dead-letters", "discard")
         assert nothing.returncode == 2

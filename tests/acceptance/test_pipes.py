@@ -370,3 +370,39 @@ async def test_the_manual_page_names_every_verb_and_renders_without_a_warning() 
     text = re.sub(r"\x1b\[[0-9;]*m|.\x08", "", done.stdout.decode())
     for verb in VERBS:
         assert re.search(rf"^   {verb}\b", text, re.MULTILINE), verb
+
+
+def commands(shown: str) -> list[str]:
+    """Return the commands of some lines as a shell takes them."""
+    return [line.strip() for line in shown.replace("\\\n", "").splitlines() if line.strip()]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+async def test_an_example_is_whole_when_it_is_copied_out_of_a_pipe(verb: str) -> None:
+    shown = (await typed(*verb.split(), "--help")).stdout.partition("Examples:")[2]
+    examples = commands(re.split("\n\n(?:Arguments|Options):", shown)[0])
+    assert examples
+    for example in examples:
+        assert example.startswith(f"soteri-forwarder {verb}"), example
+
+
+async def test_the_examples_of_the_manual_page_are_whole_too() -> None:
+    page = (await typed("man")).stdout
+    for shown in re.findall(r"^\.EX\n(.*?)^\.EE", page, re.MULTILINE | re.DOTALL):
+        for example in commands(shown.replace("\\e\n", "")):
+            assert example.startswith("soteri\\-forwarder "), example
+
+
+async def test_a_long_name_leaves_the_numbers_of_status_their_room(
+    place: Place, tmp_path: Path
+) -> None:
+    config = tmp_path / "config.toml"
+    config.touch(mode=0o600)
+    sink = '[sinks.{}]\ntype = "file"\npath = "{}/other.jsonl"\n'
+    more = sink.format("a-sink-with-a-very-long-name-of-all-places", tmp_path)
+    config.write_text((place.folder / "config.toml").read_text() + more)
+    _, screen = await anyio.to_thread.run_sync(
+        lambda: at_a_terminal(["status", "--config", str(config)], columns=80, NO_COLOR="1")
+    )
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", screen)
+    assert re.search(r"archive +stopped +0 +none +\d+ +0 +\d ", plain), plain

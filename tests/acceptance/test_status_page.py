@@ -116,6 +116,37 @@ async def is_accessible(page: Page) -> None:
     assert found == []
 
 
+async def is_usable_on_a_phone(page: Page) -> None:
+    """Hold the dead letters against a narrow screen: nothing lies over anything else."""
+    await page.resize(390, 800)
+    row = "document.querySelector('#letter-table tbody tr')"
+    edges = "[c[0].firstElementChild.getBoundingClientRect().right, c[1].getBoundingClientRect().x]"
+    box, time = await page.run(f"(c => {edges})({row}.cells)")
+    assert box <= time
+    await page.run("document.querySelector('#letters').scrollIntoView({behavior: 'instant'}); 0")
+    top = "document.querySelector('#h-letters').getBoundingClientRect().top"
+    assert await page.run(f"{top} >= document.querySelector('.bar').getBoundingClientRect().bottom")
+    acts = "document.querySelector('#letter-table').dataset.acts"
+    shown = f"getComputedStyle({row}.cells[0]).display"
+    await page.run(f"{acts} = 'false'; 0")
+    assert await page.run(shown) == "none"
+    await page.run(f"{acts} = 'true'; 0")
+    await page.resize(1280, 900)
+
+
+async def verdict(page: Page, change: str) -> str:
+    """Return what the page says below its verdict of a status with `change` in it."""
+    return str(
+        await page.run(
+            "(async () => {"
+            "const status = await (await fetch('api/status')).json();"
+            f"{change};"
+            "(await import('./static/verdict.js')).showVerdict(status);"
+            "return document.querySelector('#verdict-more').innerText })()"
+        )
+    )
+
+
 async def test_a_faulty_run_is_told_whole_and_its_dead_letters_are_replayed_by_button(
     tmp_path: Path,
 ) -> None:
@@ -171,6 +202,7 @@ async def test_a_faulty_run_is_told_whole_and_its_dead_letters_are_replayed_by_b
             await says(page, "#letter-table pre", "<b>this</b>")
             await is_accessible(page)
             await page.shoot(tmp_path / "faulty.png")
+            await is_usable_on_a_phone(page)
             await page.run(
                 "gone = [...document.querySelectorAll('#letter-table tbody tr')].find("
                 "row => row.innerText.includes('malformed'));"
@@ -187,7 +219,7 @@ async def test_a_faulty_run_is_told_whole_and_its_dead_letters_are_replayed_by_b
             )
             await says(page, "#letter-done", "tried again", "stays: it still cannot be read")
             await page.until(
-                "document.querySelector('#letter-note').innerText === '1 records: unreadable.'"
+                "document.querySelector('#letter-note').innerText === '1 record: unreadable.'"
             )
             assert len(set(strict.ids)) >= 20
 
@@ -216,6 +248,13 @@ async def test_a_well_run_fits_every_screen_and_a_daemon_that_is_gone_is_told(
         await says(page, "#verdict-more", "is delivered to every sink")
         await says(page, "#letter-note", "None:")
         assert await page.run("document.title.startsWith('✓ All is well')")
+
+        # It claims no more than is so.
+        said = await verdict(page, "status.sinks[0].dead_letters = 2")
+        assert said.endswith("to every sink, but for the dead letters of archive.")
+        other = "status.sources.push({...status.sources[0], name: 'other', mark: null})"
+        assert await verdict(page, other) == "Not read to the end yet: other."
+        assert "No source" in await verdict(page, "status.sources[0].mark = null")
 
         # Charts: their numbers are text too, under the arrow keys and in a table.
         plot = card("sinks.archive") + " .plot"

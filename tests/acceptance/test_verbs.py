@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from forwarder.simulator import Simulator, SimulatorOptions, serve
 from tests.acceptance.command import Forwarder, archived, ran
+from tests.receivers.hec import Hec, served
 
 pytestmark = pytest.mark.real
 
@@ -83,8 +85,26 @@ async def test_status_works_without_a_daemon_and_says_so(tmp_path: Path) -> None
     assert after.returncode == told.returncode == 1
     assert b"remedy: soteri-forwarder run, or systemctl start" in told.stderr
     assert not status["running"]
+    assert {part["state"] for part in status["sources"] + status["sinks"]} == {"stopped"}
     assert status["sinks"][0]["events_sent"] == made
     assert status["sinks"][0]["backlog_events"] == 0
+
+
+async def test_a_sink_whose_first_batch_is_under_way_is_starting_and_not_stopped(
+    tmp_path: Path,
+) -> None:
+    hec = Hec(acking=True, slow=True)
+    sink = '[sinks.slow]\ntype = "splunk_hec"\nurl = "{}"\ntoken = "{}"\n'
+    async with served(hec) as splunk, prepared(tmp_path) as (forwarder, _):
+        with forwarder.path.open("a") as config:
+            config.write(sink.format(splunk, hec.token))
+        with forwarder.daemon():
+            with anyio.fail_after(30):
+                while not hec.posts:
+                    await anyio.sleep(0.05)
+            told = await forwarder.run("status", "--json")
+    states = {sink["name"]: sink["state"] for sink in json.loads(told.stdout)["sinks"]}
+    assert states["slow"] == "starting"
 
 
 async def test_check_asks_everybody_and_delivers_nothing(tmp_path: Path) -> None:
@@ -167,6 +187,14 @@ async def test_export_of_a_repository_takes_its_administrators_token(tmp_path: P
     assert done.returncode == 0
     assert done.stdout
     assert refused.returncode == 77
+
+
+async def test_a_demo_whose_port_is_taken_says_so(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = await ran("demo", "--for", "1s", "--port", port, "--folder", str(tmp_path / "demo"))
+    assert done.returncode == 78
+    assert done.stderr.startswith(b"error: server.listen: cannot listen on 127.0.0.1:")
 
 
 @pytest.mark.timeout(180)

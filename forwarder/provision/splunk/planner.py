@@ -24,6 +24,7 @@ from forwarder.provision.splunk.alerts import (
     with_email,
 )
 from forwarder.provision.splunk.wanted import Wanted
+from forwarder.span import many
 
 _PAGE: Final = 100
 """Saved searches asked for at once."""
@@ -98,7 +99,7 @@ class SplunkPlan:
             )
         if found.get("disabled") == "1":
             return Step("change", what, partial(self._enable, index), _enabled())
-        return self._change(index, what, wanted, note=f"it holds {_count(found)} events")
+        return self._change(index, what, wanted, note=f"it holds {many(_count(found), 'event')}")
 
     def _enable(self, entity: Any) -> None:  # noqa: ANN401  untyped
         with translated(self._where, f"enable {entity.name}"):
@@ -220,11 +221,11 @@ class SplunkPlan:
         count = _count(_read(index))
         if name in _SPLUNKS_OWN or name.startswith("_"):
             yield Step("leave", f"index {name}", note="it is Splunk's own")
-        elif count != "0" and not with_data:
-            note = f"it holds {count} events: add --delete-data to delete it with them"
+        elif count and not with_data:
+            note = f"it holds {many(count, 'event')}: add --delete-data to delete it with them"
             yield Step("leave", f"index {name}", note=note)
         else:
-            note = f"with the {count} events in it, for good" if count != "0" else "it is empty"
+            note = f"with the {many(count, 'event')} in it, for good" if count else "it is empty"
             yield self._remove(f"index {name}", index, note=note)
 
     def _found(self, collection: Any, name: str) -> Any:  # noqa: ANN401  untyped
@@ -294,8 +295,8 @@ def _same(value: str) -> str:
     return " ".join(value.split())
 
 
-def _count(found: dict[str, str]) -> str:
-    return found.get("totalEventCount") or "0"
+def _count(found: dict[str, str]) -> int:
+    return int(found.get("totalEventCount") or 0)
 
 
 def _enabled() -> tuple[Difference, ...]:

@@ -17,6 +17,7 @@ from forwarder.sinks.splunk_hec.collector import Collector, UnsureError
 from forwarder.sinks.splunk_hec.envelope import Envelope
 from forwarder.sinks.splunk_hec.management import Management
 from forwarder.sinks.splunk_hec.progress import Ack, Fate, Piece, Progress
+from forwarder.span import many
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
@@ -271,7 +272,7 @@ class HecSink:
         log.warning("ack.expired", sink=self._name, events=count)
         await self._save()
         raise TransientError(
-            f"{self._collector.where}: {count} events not indexed within "
+            f"{self._collector.where}: {many(count, 'event')} not indexed within "
             f"{self._ack_timeout:g} s; they are sent again",
             remedy="behind a load balancer, turn on sticky sessions by cookie; "
             "where indexing is slow, raise ack_timeout",

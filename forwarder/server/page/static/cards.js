@@ -128,7 +128,7 @@ export function showSinks(container, sinks, now) {
     const done = sink.replay_events - sink.replay_left;
     facts(node.querySelector(".facts"), [
       ["Position", count(sink.position)],
-      ["Sent", `${many(sink.events_sent, "event", "events")}${sink.sent_at ? `, the last ${ago(sink.sent_at, now)}` : ""}`],
+      ["Sent", `${many(sink.events_sent, "event", "events")}${sink.events_sent && sink.sent_at ? `, the last ${ago(sink.sent_at, now)}` : ""}`],
       ["Unacknowledged", sink.unacknowledged === null ? "" : sink.unacknowledged ? `${many(sink.unacknowledged, "event waits", "events wait")} for the destination's word` : "none"],
       ["Left out", sink.events_filtered ? `${many(sink.events_filtered, "event", "events")} by include and exclude` : ""],
       ["Sent again", sink.replay_left ? `${count(done)} of ${count(sink.replay_events)}` : ""],

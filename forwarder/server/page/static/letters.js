@@ -21,7 +21,7 @@ export async function showLetters(status, anew = false) {
   byId("letter-part").hidden = !total;
   byId("letter-actions").hidden = !known.may_act;
   mark(byId("letter-table"), "data-acts", String(known.may_act));
-  const groups = known.counts.map((each) => `${count(each.letters)} ${each.sink || "records"}: ${each.reason}`).join(", ");
+  const groups = known.counts.map((each) => `${each.sink ? `${count(each.letters)} ${each.sink}` : many(each.letters, "record", "records")}: ${each.reason}`).join(", ");
   const rest = total > known.letters.length ? ` The oldest ${known.letters.length} are shown; soteri-forwarder dead-letters list has all.` : "";
   const how = known.may_act ? "" : " To replay or discard here, set [server] token_file, or username and password_file; soteri-forwarder dead-letters does it too.";
   say(byId("letter-note"), total ? `${groups}.${rest}${how}` : "None: nothing was refused for good, and every record could be read.");

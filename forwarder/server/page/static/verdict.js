@@ -41,11 +41,15 @@ function summary(status, list) {
 
 function reach(status) {
   const marks = status.sources.map((source) => source.mark);
-  if (!marks.length || marks.some((mark) => !mark)) return marks.length ? "No source has been read to its end yet." : "There is nothing to read from.";
+  if (!marks.length) return "There is nothing to read from.";
+  const unread = status.sources.filter((source) => !source.mark);
+  if (unread.length) return unread.length === marks.length ? "No source has been read to its end yet." : `Not read to the end yet: ${unread.map((source) => source.name).join(", ")}.`;
   const upTo = marks.reduce((one, other) => (seconds(one) < seconds(other) ? one : other));
   const time = `${clock(upTo, status.at)} UTC`;
   const owing = status.sinks.filter((sink) => sink.backlog_events);
-  if (!owing.length) return `Everything up to ${time} is delivered to every sink.`;
+  const refused = status.sinks.filter((sink) => sink.dead_letters);
+  const but = refused.length ? `, but for the dead letters of ${refused.map((sink) => sink.name).join(", ")}` : "";
+  if (!owing.length) return `Everything up to ${time} is delivered to every sink${but}.`;
   const owed = owing.map((sink) => `${many(sink.backlog_events, "event", "events")} to ${sink.name}`);
   return `Everything up to ${time} is stored. Still to deliver: ${owed.join(", ")}.`;
 }
