@@ -41,7 +41,8 @@ _COLOURS: Final[dict[Severity, str]] = {
 }
 
 
-_TIME, _SEVERITY = 20, 30
+_STARTS: Final = (0, 21, 31, 52, 66, 88)
+"""Where the columns begin: time, severity, kind, actor, place, action."""
 """Where these two columns end."""
 
 
@@ -77,8 +78,9 @@ class TableListing:
     def _print(self, line: str, style: str, *, severity: str = "") -> None:
         text = Text(plain(line), style)
         if severity:
-            text.stylize("dim", 0, _TIME)
-            text.stylize(severity, _TIME, _SEVERITY)
+            _, severities, kinds, *_ = _STARTS
+            text.stylize("dim", 0, severities)
+            text.stylize(severity, severities, kinds)
         if out.is_terminal:
             out.print(text, no_wrap=True, overflow="ellipsis", soft_wrap=False)
         else:
@@ -150,8 +152,13 @@ def where(event: Event) -> str:
     return "/".join(each.name or each.id or "?" for each in event.objects)
 
 
-def _line(time: str, severity: str, kind: str, actor: str, place: str, action: str) -> str:
-    return f"{time:19}  {severity:8}  {kind:16}  {actor:14}  {place:20}  {action}"
+def _line(*cells: str) -> str:
+    """Return the cells side by side; one that is too long pushes the next, not all of the rest."""
+    line = ""
+    for start, cell in zip(_STARTS, cells, strict=True):
+        line = f"{line}  " if len(line) > start - 2 > 0 else line.ljust(start)
+        line += cell
+    return line
 
 
 def _cells(event: Event) -> Iterable[str]:

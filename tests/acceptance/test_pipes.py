@@ -311,7 +311,7 @@ async def test_events_are_followed_and_coloured_by_severity(place: Place) -> Non
         )
     )
     assert code == 130
-    assert re.search(r"\x1b\[31m high", screen)
+    assert re.search(r"\x1b\[31mhigh", screen)
     assert "\x1b[31mred" not in screen  # what strangers wrote stays text
 
 
