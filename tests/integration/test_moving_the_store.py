@@ -1,5 +1,6 @@
 """A store is moved from SQLite to PostgreSQL and back, and all goes on where it was."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,38 @@ async def test_everything_moves_to_postgresql_and_back_and_goes_on_where_it_was(
     await move(server, last, dry_run=False, progress=quiet)
     async with last.open() as outbox:
         assert await held(outbox) == between
+
+
+async def send_again(outbox: Outbox) -> int:
+    """Have all that the sink has taken sent again, and taken; return the replay's number."""
+    number = await outbox.ask_replay(await outbox.plan_replay("siem", EventFilter()))
+    while batch := await outbox.read_replay("siem", limit=10, max_bytes=10**8):
+        await outbox.settle("siem", batch, Receipt())
+    return number
+
+
+async def test_what_was_sent_again_before_a_move_can_be_sent_again_after_it(
+    tmp_path: Path, pg: Postgres
+) -> None:
+    """What is sent again is remembered by its number, which nothing else may get."""
+    stores = [
+        StoreConfig(url=f"sqlite:///{tmp_path}/first.db"),
+        StoreConfig(url=f"sqlite:///{tmp_path}/second.db"),
+        StoreConfig(url=pg.database()),
+        StoreConfig(url=pg.database()),
+        StoreConfig(url=f"sqlite:///{tmp_path}/last.db"),
+    ]
+    async with stores[0].open() as outbox:
+        await outbox.append("bitbucket", events(25), MARK)
+        batch = await outbox.read("siem", limit=25, max_bytes=10**8)
+        assert batch
+        await outbox.settle("siem", batch, Receipt())
+        numbers = [await send_again(outbox)]
+    for source, target in pairwise(stores):
+        await move(source, target, dry_run=False, progress=quiet)
+        async with target.open() as outbox:
+            numbers.append(await send_again(outbox))
+    assert numbers == sorted(set(numbers))
 
 
 async def test_a_store_that_is_not_empty_is_left_as_it_is(tmp_path: Path, pg: Postgres) -> None:
