@@ -176,6 +176,19 @@ async def test_nothing_moves_while_a_forwarder_runs(tmp_path: Path, pg: Postgres
             await move(server, file, dry_run=False, progress=quiet)
 
 
+async def test_a_file_that_is_a_link_is_in_use_by_either_name(tmp_path: Path) -> None:
+    names = [tmp_path / "elsewhere.db", tmp_path / "link.db"]
+    names[1].symlink_to(names[0])
+    stores = [StoreConfig(url=f"sqlite:///{name}") for name in names]
+    target = StoreConfig(url=f"sqlite:///{tmp_path}/target.db")
+    async with stores[1].open():
+        for store in stores:
+            assert await store.in_use()
+            with pytest.raises(StoreLocked):
+                await move(store, target, dry_run=False, progress=quiet)
+    assert not await stores[1].in_use()
+
+
 async def test_the_verb_says_what_moves_and_then_what_has_moved(
     tmp_path: Path, pg: Postgres
 ) -> None:
