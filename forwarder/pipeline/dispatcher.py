@@ -77,7 +77,9 @@ class Dispatcher:
         """Wait for events, deliver one batch; return the seconds to wait before the next."""
         try:
             with self.progress.idle():
-                if not self._was_full:  # else there is more, most likely
+                # Else there is more, most likely, or it is to be seen whether a failure is over,
+                # though nothing new may come for long.
+                if not self._was_full and not self.progress.troubled:
                     await stop.or_until(lambda: self._outbox.wait(self.name))
                 if self._age and not await self._is_full():
                     await stop.sleep(self._age)

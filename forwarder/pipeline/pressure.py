@@ -55,8 +55,8 @@ class Pressure:
             "waiting",
             "waiting for room: the store is nearly full, and what it holds is not delivered yet or"
             " will be read again",
-            remedy="see that every sink takes its events, give the store more room ([store]"
-            " capacity, or its disk), or shorten rescan_window",
+            remedy="see that every sink takes its events and every source is read, give the store"
+            " more room ([store] capacity, or its disk), or shorten rescan_window",
         )
 
     async def admit_unreadable(self) -> None:

@@ -121,6 +121,11 @@ class Progress:
         """Whether the loop neither waits nor has moved for too long."""
         return not self._idle and self.clock() - self._moved > STUCK_AFTER
 
+    @property
+    def troubled(self) -> bool:
+        """Whether the last step failed or was held back."""
+        return self.state not in ("starting", "running")
+
     def succeeded(self) -> None:
         """The step worked: whatever was wrong is over."""
         self.succeeded_at = datetime.now(UTC)

@@ -17,7 +17,8 @@ _PAUSE: Final = 0.05  # seconds: `held` looks for microseconds, a daemon stays
 
 
 def lock_file(database: Path) -> Path:
-    """Return the lock file that belongs to a database file."""
+    """Return the lock file that belongs to a database file, by whatever link it is named."""
+    database = database.resolve()
     return database.with_name(database.name + ".lock")
 
 

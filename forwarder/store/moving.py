@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Final
 
 from anyio import to_thread
-from sqlalchemy import Connection, Table, delete, func, insert, inspect, select, text
+from sqlalchemy import Connection, Function, Table, delete, func, insert, inspect, select, text
 
 from forwarder.errors import StoreError, StoreLocked, TransientError
 from forwarder.store import StoreConfig, schema, sqlite
@@ -123,8 +123,7 @@ def _move(source: Database, target: Database, progress: Progress) -> list[Moved]
         for each in moved:
             if each.found != each.moved:
                 raise StoreError(f"{each.found} rows of {each.table} became {each.moved}")
-        if write.dialect.name == "postgresql":
-            _number_on(write)
+        _number_on(read, write)
         write.commit()
         return moved
 
@@ -172,10 +171,28 @@ def _alone(connection: Connection) -> None:
         )
 
 
-def _number_on(connection: Connection) -> None:
-    """Have numbers go on behind the greatest that was moved."""
+def _number_on(read: Connection, write: Connection) -> None:
+    """Have numbers go on behind the last that was given: receipts name those that are gone too."""
     for table in _NUMBERED:
-        greatest = connection.execute(select(func.max(table.c.id))).scalar()
-        if greatest is not None:
-            sequence = func.pg_get_serial_sequence(table.name, "id")
-            connection.execute(select(func.setval(sequence, greatest)))
+        last = _last_number(read, table)
+        if write.dialect.name == "postgresql":
+            write.execute(select(func.setval(_sequence(table), max(last, 1))))
+        else:
+            # A row is there only where the table has had one; SQLite keeps no key on the name.
+            named = {"name": table.name, "last": last}
+            write.execute(text("delete from sqlite_sequence where name = :name"), named)
+            write.execute(text("insert into sqlite_sequence values (:name, :last)"), named)
+
+
+def _last_number(connection: Connection, table: Table) -> int:
+    """Return the last number that was given to a row, there or gone; 1 at most where none was."""
+    if connection.dialect.name == "postgresql":
+        sequence = connection.execute(select(_sequence(table))).scalar_one()
+        given = select(text("last_value")).select_from(text(sequence))
+        return int(connection.execute(given).scalar_one())
+    found = text("select seq from sqlite_sequence where name = :name")
+    return int(connection.execute(found, {"name": table.name}).scalar() or 0)
+
+
+def _sequence(table: Table) -> Function[str]:
+    return func.pg_get_serial_sequence(table.name, "id")

@@ -164,10 +164,12 @@ class SqlOutbox:
             if strangers := rejected - {event.event_id for event in batch.events}:
                 raise ValueError(f"rejected but not in the batch: {', '.join(sorted(strangers))}")
         time = self._time()
-        await self._write(
+        is_stored = await self._write(
             lambda connection: positions.settle(connection, sink, batch, receipt, attempts, time)
         )
-        if batch.replay is None:
+        if not is_stored:
+            self._recent.forget()
+        elif batch.replay is None:
             self._recent.settled(sink, batch.last)
 
     async def read_replay(self, sink: str, *, limit: int, max_bytes: int) -> Batch | None:

@@ -1,5 +1,6 @@
 """A store is moved from SQLite to PostgreSQL and back, and all goes on where it was."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,38 @@ async def test_everything_moves_to_postgresql_and_back_and_goes_on_where_it_was(
         assert await held(outbox) == between
 
 
+async def send_again(outbox: Outbox) -> int:
+    """Have all that the sink has taken sent again, and taken; return the replay's number."""
+    number = await outbox.ask_replay(await outbox.plan_replay("siem", EventFilter()))
+    while batch := await outbox.read_replay("siem", limit=10, max_bytes=10**8):
+        await outbox.settle("siem", batch, Receipt())
+    return number
+
+
+async def test_what_was_sent_again_before_a_move_can_be_sent_again_after_it(
+    tmp_path: Path, pg: Postgres
+) -> None:
+    """What is sent again is remembered by its number, which nothing else may get."""
+    stores = [
+        StoreConfig(url=f"sqlite:///{tmp_path}/first.db"),
+        StoreConfig(url=f"sqlite:///{tmp_path}/second.db"),
+        StoreConfig(url=pg.database()),
+        StoreConfig(url=pg.database()),
+        StoreConfig(url=f"sqlite:///{tmp_path}/last.db"),
+    ]
+    async with stores[0].open() as outbox:
+        await outbox.append("bitbucket", events(25), MARK)
+        batch = await outbox.read("siem", limit=25, max_bytes=10**8)
+        assert batch
+        await outbox.settle("siem", batch, Receipt())
+        numbers = [await send_again(outbox)]
+    for source, target in pairwise(stores):
+        await move(source, target, dry_run=False, progress=quiet)
+        async with target.open() as outbox:
+            numbers.append(await send_again(outbox))
+    assert numbers == sorted(set(numbers))
+
+
 async def test_a_store_that_is_not_empty_is_left_as_it_is(tmp_path: Path, pg: Postgres) -> None:
     file = StoreConfig(url=f"sqlite:///{tmp_path}/file.db")
     server = StoreConfig(url=pg.database())
@@ -141,6 +174,19 @@ async def test_nothing_moves_while_a_forwarder_runs(tmp_path: Path, pg: Postgres
         await shared.leases.renew(["sources.a"], [])
         with pytest.raises(StoreLocked, match=shared.leases.replica):
             await move(server, file, dry_run=False, progress=quiet)
+
+
+async def test_a_file_that_is_a_link_is_in_use_by_either_name(tmp_path: Path) -> None:
+    names = [tmp_path / "elsewhere.db", tmp_path / "link.db"]
+    names[1].symlink_to(names[0])
+    stores = [StoreConfig(url=f"sqlite:///{name}") for name in names]
+    target = StoreConfig(url=f"sqlite:///{tmp_path}/target.db")
+    async with stores[1].open():
+        for store in stores:
+            assert await store.in_use()
+            with pytest.raises(StoreLocked):
+                await move(store, target, dry_run=False, progress=quiet)
+    assert not await stores[1].in_use()
 
 
 async def test_the_verb_says_what_moves_and_then_what_has_moved(

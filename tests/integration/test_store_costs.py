@@ -15,6 +15,7 @@ from forwarder.store import StoreConfig
 from forwarder.store.outbox import SqlOutbox
 from tests.fakes.events import BEGINNING, events, numbered
 from tests.fakes.events import event as numbered_event
+from tests.receivers.postgres import Postgres
 
 MARK = Checkpoint(BEGINNING)
 LATER = BEGINNING + timedelta(days=36500)
@@ -102,6 +103,41 @@ async def test_a_batch_takes_no_more_memory_than_its_events(outbox: SqlOutbox) -
     assert batch is not None
     assert len(batch) == 2
     assert peak < 6_000_000
+
+
+@pytest.mark.real
+async def test_what_is_sent_again_or_looked_at_is_not_taken_into_memory_whole(pg: Postgres) -> None:
+    """On PostgreSQL, whose driver would: what it holds is not Python's, so the process is asked."""
+    text = b'"' + b"x" * 100_000 + b'"'
+    async with StoreConfig(url=pg.database()).open(recent_bytes=0) as outbox:
+        for first in range(1, 1001, 50):
+            large = [
+                numbered_event(number, original=msgspec.Raw(text))
+                for number in range(first, first + 50)
+            ]
+            await outbox.append("bitbucket", large, MARK)
+        await outbox.settle("splunk", numbered(1000), Receipt())
+        before = _forget_most_memory()
+        plan = await outbox.plan_replay("splunk", EventFilter())
+        await outbox.ask_replay(plan)
+        batch = await outbox.read_replay("splunk", limit=10, max_bytes=10**7)
+    assert plan.events == 1000
+    assert batch is not None
+    assert len(batch) == 10
+    assert _most_memory() - before < 50_000_000  # all are 100
+
+
+def _forget_most_memory() -> int:
+    """Have the most count from here on; return the bytes that it is then."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return _most_memory()
+
+
+def _most_memory() -> int:
+    """Return the bytes that this process has had in memory at once, at most."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found
+    return int(found[1]) * 1024
 
 
 async def test_pages_and_receipts_go_with_their_events(outbox: SqlOutbox) -> None:

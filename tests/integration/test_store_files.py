@@ -445,6 +445,34 @@ async def read_only(folder: Path) -> None:
     print("survived")
 
 
+async def test_what_a_store_without_the_last_commits_gives_other_places_to_is_not_passed_over(
+    tmp_path: Path,
+) -> None:
+    """A batch is under way when a standby that lacks its events takes over, or a copy does."""
+    async with (
+        at(tmp_path / "lost.db").open() as lost,
+        at(tmp_path / "standby.db").open() as outbox,
+    ):
+        for each in (lost, outbox):
+            await each.append("bitbucket", events(3), MARK)
+            batch = await each.read("siem", limit=10, max_bytes=10**6)
+            assert batch
+            await each.settle("siem", batch, Receipt())
+        await lost.append("bitbucket", events(3, first=4), MARK)
+        under_way = await lost.read("siem", limit=10, max_bytes=10**6)
+        assert under_way
+        await outbox.settle("siem", under_way, Receipt())
+        assert (await outbox.backlog("siem")).events == 0
+        late = event(100)
+        await outbox.append("bitbucket", [late, *events(3, first=4)], MARK)
+        await outbox.settle("siem", under_way, Receipt())
+        batch = await outbox.read("siem", limit=10, max_bytes=10**6)
+    assert batch
+    assert [each.event_id for each in batch.events] == [
+        each.event_id for each in (late, *events(3, first=4))
+    ]
+
+
 if __name__ == "__main__":
     parts = {"hold": hold, "full": full, "read-only": read_only}
     anyio.run(parts[sys.argv[1]], Path(sys.argv[2]))

@@ -16,6 +16,10 @@ from forwarder.times import milliseconds
 PRUNED_AT_ONCE: Final = 2000
 """Events looked at in one pruning transaction: some 20 ms in which nothing else can be written."""
 
+STREAMED: Final = {"stream_results": True, "max_row_buffer": 100}
+"""Of statements whose bodies are taken one by one until there are enough: PostgreSQL's driver would
+else have all that they find in memory before the first."""
+
 _decode_event: Final = msgspec.json.Decoder(Event).decode
 _decode_stored: Final = msgspec.json.Decoder(Stored).decode
 
@@ -126,6 +130,7 @@ def window(
         select(EVENTS.c.place, EVENTS.c.body)
         .where(EVENTS.c.place > after, EVENTS.c.place <= until, *conditions)
         .order_by(EVENTS.c.place)
+        .execution_options(**STREAMED)
     )
     rows: list[tuple[int, Event]] = []
     total = 0

@@ -35,6 +35,8 @@ _AFTER: Final = (
     .limit(bindparam("limit"))
 )
 
+_PLACE: Final = select(EVENTS.c.place).where(EVENTS.c.event_id == bindparam("event_id"))
+
 _LAST_AFTER: Final = (
     select(EVENTS.c.occurred_at)
     .where(EVENTS.c.place > bindparam("position"))
@@ -104,16 +106,21 @@ def _read(connection: Connection, position: int, limit: int, max_bytes: int) -> 
 
 def settle(
     connection: Connection, sink: str, batch: Batch, receipt: Receipt, attempts: int, now: int
-) -> None:
-    """Store a receipt, unless the position has passed the batch's beginning already."""
+) -> bool:
+    """Store a receipt; return False, and store nothing, where the batch is settled already.
+
+    Nor is anything stored where what comes in its turn lies elsewhere here: a standby without the
+    last commits has taken over, and what is read again gets places anew, with other events among
+    it. So it is delivered again.
+    """
     register(connection, sink)
     known = connection.execute(
         select(POSITIONS).where(POSITIONS.c.sink == sink).with_for_update()
     ).one()
     rejected = {rejection.event_id: rejection for rejection in receipt.rejections}
     if batch.replay is None:
-        if batch.first <= known.position:
-            return
+        if batch.first <= known.position or not _holds(connection, batch):
+            return False
         buried = _bury(connection, sink, batch, rejected, attempts, now)
         moved = {
             "position": batch.last,
@@ -124,17 +131,27 @@ def settle(
         trails.keep_receipt(connection, sink, batch, attempts, now)
     elif batch.replay:
         if (wanted := replays.settle(connection, batch)) is None:
-            return
+            return False
         trails.keep_receipt(connection, sink, batch, attempts, now, wanted=wanted)
         moved = {"buried": known.buried + _bury(connection, sink, batch, rejected, attempts, now)}
     else:
         if not dead_letters.settle(connection, batch, rejected, attempts, now):
-            return
+            return False
         moved = {}
     memo = known.memo if receipt.memo is None else _encode(receipt.memo).decode()
     connection.execute(
         update(POSITIONS).where(POSITIONS.c.sink == sink).values(memo=memo, settled_at=now, **moved)
     )
+    return True
+
+
+def _holds(connection: Connection, batch: Batch) -> bool:
+    """Return whether the last event of `batch` lies here where it lay when it was read."""
+    if not batch.events:
+        return bool(connection.execute(select(PLACES.c.last)).scalar_one() >= batch.last)
+    found = connection.execute(_PLACE, {"event_id": batch.events[-1].event_id}).scalar()
+    # Where all are wanted, that is the last place; unwanted ones may lie before it and behind.
+    return found in batch.positions[len(batch) - 1 :]
 
 
 def _bury(

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, select, upda
 from forwarder.model import Batch, EventFilter, Replay, Stored
 from forwarder.selection import matcher
 from forwarder.store.schema import EVENTS, REPLAYS
-from forwarder.store.transactions.events import conditions, stored
+from forwarder.store.transactions.events import STREAMED, conditions, stored
 from forwarder.times import milliseconds
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -84,6 +84,7 @@ def _next(connection: Connection, replay: Any, limit: int, max_bytes: int) -> Ba
         select(EVENTS.c.place, EVENTS.c.body)
         .where(EVENTS.c.place > replay.after, EVENTS.c.place <= replay.until, *conditions(wanted))
         .order_by(EVENTS.c.place)
+        .execution_options(**STREAMED)
     )
     events: list[Stored] = []
     places: list[int] = []

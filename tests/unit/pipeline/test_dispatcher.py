@@ -187,6 +187,52 @@ async def test_a_store_without_room_is_tried_again_and_nothing_is_sent_twice_for
     assert (await outbox.backlog("siem")).events == 0
 
 
+class Away(MemoryOutbox):
+    """An outbox that is asked in vain whether there is more, while it is away."""
+
+    is_away = False
+
+    async def wait(self, sink: str) -> None:
+        if self.is_away:
+            raise TransientError("the store cannot be reached")
+        await super().wait(sink)
+
+
+async def test_a_store_that_is_back_is_no_trouble_any_more_though_nothing_comes() -> None:
+    outbox = Away()
+    outbox.is_away = True
+    subject = dispatcher(FakeSink(), outbox)
+    async with running(subject):
+        await anyio.sleep(600)
+        assert subject.progress.state == "retrying"
+        outbox.is_away = False
+        await anyio.sleep(120)
+        assert (subject.progress.state, subject.progress.error) == ("running", "")
+        assert (await outbox.status()).sinks["siem"].note.state == "running"
+
+
+class Unanswered(MemoryOutbox):
+    """An outbox that stores what it is given, and whose answer is lost once."""
+
+    is_lost = True
+
+    async def settle(self, sink: str, batch: Batch, receipt: Receipt, *, attempts: int = 1) -> None:
+        await super().settle(sink, batch, receipt, attempts=attempts)
+        if self.is_lost:
+            self.is_lost = False
+            raise TransientError("the connection was lost in the commit")
+
+
+async def test_a_receipt_that_was_stored_after_all_is_no_trouble_though_nothing_comes() -> None:
+    outbox, sink = Unanswered(), FakeSink()
+    await outbox.append("bitbucket", [event(1)], MARK)
+    subject = dispatcher(sink, outbox)
+    async with running(subject):
+        await anyio.sleep(3600)
+        assert subject.progress.state == "running"
+    assert sink.held_ids == ids(1)
+
+
 async def test_a_batch_waits_for_more_until_it_is_old_enough() -> None:
     outbox, sink = await stored(1), FakeSink()
     async with running(dispatcher(sink, outbox, events=10, age="30s")):

@@ -14,6 +14,7 @@ from forwarder.options import SourceOptions
 from forwarder.pipeline.janitor import Janitor
 from forwarder.pipeline.poller import Poller
 from forwarder.pipeline.pressure import Pressure
+from forwarder.pipeline.progress import HoldError
 from forwarder.pipeline.stop import Stop
 from tests.fakes.events import event
 from tests.fakes.normalized import normalize
@@ -123,6 +124,21 @@ async def test_it_goes_on_by_itself_once_what_was_owed_is_delivered() -> None:
         await deliver(outbox)
         await anyio.sleep(5)
         assert poller.progress.state == "running"
+
+
+async def test_a_source_that_is_not_read_keeps_what_is_delivered_and_is_named_as_a_cause() -> None:
+    """A renamed source will read again what its events came from, so they are remembered."""
+    clock = Clock()
+    outbox = await outbox_of(100, clock)
+    clock.now += 90 * DAY
+    await deliver(outbox)
+    await outbox.append("bitbucket", [], Checkpoint(clock.now))
+    rereads = {"bitbucket": 86400.0, "refused": 86400.0}
+    janitor = Janitor(outbox, retention=30 * 86400.0, rereads=rereads, sinks=["siem"])
+    with pytest.raises(HoldError) as caught:
+        await Pressure(outbox, janitor, letters=100).admit()
+    assert "every source is read" in caught.value.remedy
+    assert await held(outbox) == 100
 
 
 async def test_delivered_events_are_forgotten_early_but_not_those_that_are_read_again() -> None:
