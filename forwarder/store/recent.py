@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from math import inf
+from threading import Lock
 from typing import Final, NamedTuple, TypeAlias
 
 import anyio
@@ -43,18 +44,24 @@ class Recent:
         self._patience = patience
         self._waited_at = -inf
         self._runs: list[_Run] = []
+        self._changing = Lock()
         self._followers: dict[str, Place] = {}
         self._moved = Bell()
 
     def add(self, first: Place, events: Sequence[Stored], size: int) -> None:
         """Remember events of `size` bytes that lie side by side from the place `first` on."""
-        self._runs.append(_Run(first, events, size))
-        while sum(run.size for run in self._runs) > self._most:
-            del self._runs[0]
+        with self._changing:
+            self._runs.append(_Run(first, events, size))
+            while sum(run.size for run in self._runs) > self._most:
+                del self._runs[0]
 
     def forget(self) -> None:
-        """Remember nothing: a server that was lost may come back without what it had taken last."""
-        self._runs = []
+        """Remember nothing: a server that was lost may come back without what it had taken last.
+
+        From any thread: it is a worker's that meets the loss.
+        """
+        with self._changing:
+            self._runs = []
 
     def after(self, position: Place, *, limit: int, max_bytes: int) -> Batch | None:
         """Return what comes right after `position`, or None where that is not here."""
