@@ -194,9 +194,7 @@ class BitbucketAudit:
             + (f" as {self._client.user}" if self._client.user else ""),
             "the audit log can be read"
             + ("" if filtered else ", but not filtered (no Data Center licence): filtering here"),
-            "its clock says nothing"
-            if ahead is None
-            else f"its clock is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} ours",
+            _clock(ahead),
             f"polling writes at least {self._rows_a_day:,} rows a day into the audit log",
             *(f"{name} is not found, {then}" for name, then in self._watch.missing.items()),
         ]
@@ -226,3 +224,11 @@ class BitbucketAudit:
             self._log.questions = await self._watch.questions(
                 self._client, lambda asked: self._log.readable(asked, now), ids or {}, now
             )
+
+
+def _clock(ahead: float | None) -> str:
+    if ahead is None:
+        return "its clock says nothing"
+    if abs(ahead) < 1:  # it says whole seconds
+        return "its clock goes with ours"
+    return f"its clock is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} ours"
