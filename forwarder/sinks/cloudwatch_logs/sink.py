@@ -11,6 +11,7 @@ from anyio import to_thread
 from forwarder.errors import PermanentError, Reason
 from forwarder.interfaces import Format
 from forwarder.model import Batch, Outgoing, Receipt, Rejection
+from forwarder.sinks.answered import Answered
 from forwarder.sinks.cloudwatch_logs.asking import event_ids
 from forwarder.sinks.cloudwatch_logs.packing import Entry, milliseconds, pack, rejected
 from forwarder.sinks.cloudwatch_logs.stream import LogStream
@@ -54,8 +55,7 @@ class CloudWatchLogsSink:
         self._largest = largest
         self._stale = stale
         self._now = now
-        self._first = ""
-        self._fates: dict[str, Rejection | None] = {}
+        self._answered = Answered()
 
     async def send(self, batch: Batch) -> Receipt:
         """Return when every event is taken, or refused for good and named in the receipt.
@@ -65,26 +65,20 @@ class CloudWatchLogsSink:
         of the batch may be delivered. Where a batch that failed half-way comes again, what was
         answered for the first time is not sent again.
         """
-        first = batch.events[0].event_id
-        if first != self._first:
-            self._first, self._fates = first, {}
-        fates = self._fates
+        self._answered.begin(batch)
         entries: list[Entry] = []
         for event in batch.events:
-            if event.event_id in fates:
+            if event.event_id in self._answered:
                 continue
             message = self._format.encode(event)
             if 0 < len(message) <= self._largest:
                 at = milliseconds(event.occurred_at)
                 entries.append(Entry(event.event_id, at, message.decode(), len(message)))
             else:
-                fates[event.event_id] = self._unsent(event, len(message))
+                self._answered.note(event.event_id, self._unsent(event, len(message)))
         for put in pack(entries):
             await self._deliver(put)
-        # Delivered: were it known any longer, an event could not be replayed.
-        self._first, self._fates = "", {}
-        known = (fates.get(event.event_id) for event in batch.events)
-        return Receipt(tuple(rejection for rejection in known if rejection))
+        return self._answered.end(batch)
 
     async def probe(self) -> str:
         """Put one event of 1970, which is refused by its date: it needs all that a real one needs.
@@ -129,13 +123,13 @@ class CloudWatchLogsSink:
             elif reason:
                 self._note(entry, reason, _DETAILS[reason])
             else:
-                self._fates[entry.event_id] = None
+                self._answered.note(entry.event_id)
         if again:
             log.warning("event.restamped", sink=self._name, events=len(again))
             await self._deliver(again, restamped=True)
 
     def _note(self, entry: Entry, reason: Reason, detail: str) -> None:
-        self._fates[entry.event_id] = Rejection(entry.event_id, reason, detail)
+        self._answered.note(entry.event_id, Rejection(entry.event_id, reason, detail))
 
     async def _put(self, put: Sequence[Entry]) -> Mapping[str, int]:
         return await to_thread.run_sync(self._stream.put, put, abandon_on_cancel=True)

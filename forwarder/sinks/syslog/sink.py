@@ -7,6 +7,7 @@ import structlog
 
 from forwarder.interfaces import Format
 from forwarder.model import Batch, Concern, Outgoing, Receipt, Rejection
+from forwarder.sinks.answered import Answered
 from forwarder.sinks.syslog.message import Header, without_controls
 from forwarder.sinks.syslog.shorten import shorten
 
@@ -65,8 +66,7 @@ class SyslogSink:
         self._transport = transport
         self._largest = min(largest, transport.largest or largest)
         self._oversize = oversize
-        self._first = ""
-        self._fates: dict[str, Rejection | None] = {}
+        self._answered = Answered()
 
     async def send(self, batch: Batch) -> Receipt:
         """Return when the transport has delivered the batch.
@@ -76,15 +76,12 @@ class SyslogSink:
         ``refused``. Where a batch that failed half-way comes again, what was answered for the
         first time is not sent again.
         """
-        first = batch.events[0].event_id
-        if first != self._first:
-            self._first, self._fates = first, {}
-        fates = self._fates
+        self._answered.begin(batch)
         sent: list[Outgoing] = []
         messages: list[bytes] = []
         shortened = 0
         for event in batch.events:
-            if event.event_id in fates:
+            if event.event_id in self._answered:
                 continue
             message = self._header(event)
             body = without_controls(self._format.encode(event))
@@ -93,7 +90,8 @@ class SyslogSink:
                 fitting = self._shortened(event, body, room=self._largest - len(message))
                 if fitting is None:
                     detail = f"{size} bytes, and max_message_bytes is {self._largest}"
-                    fates[event.event_id] = Rejection(event.event_id, "too_large", detail)
+                    refused = Rejection(event.event_id, "too_large", detail)
+                    self._answered.note(event.event_id, refused)
                     continue
                 body = fitting
                 shortened += 1
@@ -105,10 +103,7 @@ class SyslogSink:
             log.warning(
                 "event.shortened", sink=self._name, events=shortened, max_bytes=self._largest
             )
-        # Delivered: were it known any longer, an event could not be replayed.
-        self._first, self._fates = "", {}
-        known = (fates.get(event.event_id) for event in batch.events)
-        return Receipt(tuple(rejection for rejection in known if rejection))
+        return self._answered.end(batch)
 
     async def _deliver(self, sent: Sequence[Outgoing], messages: Sequence[bytes]) -> None:
         answers: dict[int, str] = {}
@@ -117,7 +112,8 @@ class SyslogSink:
         finally:
             for place, refusal in answers.items():
                 event_id = sent[place].event_id
-                self._fates[event_id] = Rejection(event_id, "refused", refusal) if refusal else None
+                refused = Rejection(event_id, "refused", refusal) if refusal else None
+                self._answered.note(event_id, refused)
 
     def _shortened(self, event: Outgoing, body: bytes, *, room: int) -> bytes | None:
         if self._oversize == "bury":
