@@ -304,6 +304,21 @@ async def test_silence_is_told_only_while_the_log_goes_on_and_ends_with_the_next
         assert await here.look(minutes=10) == []
 
 
+async def test_what_is_read_again_after_a_restart_is_no_end_of_a_silence():
+    async with world(learn="7d", silence="6h") as here:
+        await here.look()
+        event = {"type": {"category": "Repositories", "action": "Repository created"}}
+        here.clock.advance(7 * 3600)
+        here.simulator.emit(event)
+        assert await here.look(minutes=1) == ["forwarder.silence_began"]
+        here.restart()
+        for _ in range(2):  # the deep re-read holds what Soteri said before
+            here.simulator.emit(event)
+            assert await here.look(hours=1) == []
+        here.simulator.emit()
+        assert await here.look(minutes=10) == ["forwarder.silence_ended"]
+
+
 async def test_a_kind_is_told_when_it_comes_for_the_first_time_once_the_usual_ones_are_learnt():
     async with world(learn="1d") as here:
         assert await here.look() == []
