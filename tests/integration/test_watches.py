@@ -304,6 +304,14 @@ async def test_silence_is_told_only_while_the_log_goes_on_and_ends_with_the_next
         assert await here.look(minutes=10) == []
 
 
+async def test_who_does_not_ask_for_soteris_events_does_not_miss_them():
+    async with world(learn="7d", written={"categories": ["Repositories"]}) as here:
+        await here.look()
+        here.clock.advance(4 * 86_400)
+        here.simulator.emit({"type": {"category": "Repositories", "action": "Repository created"}})
+        assert await here.look(minutes=1) == []
+
+
 async def test_what_is_read_again_after_a_restart_is_no_end_of_a_silence():
     async with world(learn="7d", silence="6h") as here:
         await here.look()
