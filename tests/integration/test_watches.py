@@ -13,8 +13,10 @@ import httpx
 import msgspec
 import pytest
 
+from forwarder.app.overview import stored_status
 from forwarder.chain import Check
 from forwarder.cli.status import _beside
+from forwarder.config import load
 from forwarder.errors import TransientError
 from forwarder.formats import FORMATS
 from forwarder.formats.json import VERSION, JsonFormat
@@ -47,6 +49,19 @@ SOTERI = "Soteri Security for Bitbucket"
 TOKEN_ID = "252973515069"
 TOKEN = "BBDC-" + base64.b64encode(f"{TOKEN_ID}:".encode() + b"\x01" * 20).decode()
 NORMALIZE = CatalogueNormalizer(Catalogue())
+CONFIGURED = """
+[sources.bitbucket]
+type = "bitbucket_audit"
+url = "http://b.example.com"
+token = "t"
+[sinks.archive]
+type = "file"
+path = "{folder}/audit.jsonl"
+[store]
+url = "sqlite:///{folder}/forwarder.db"
+[watch]
+enabled = {watched}
+"""
 
 
 @dataclass
@@ -402,6 +417,23 @@ async def test_an_outbox_that_fails_after_it_has_stored_gets_the_same_events_aga
         here.clock.advance(600)
         assert await here.watch.attempt() == "ok"
         assert await here.news() == ["forwarder.audit_coverage_lowered"]
+
+
+async def test_what_was_found_goes_on_in_no_status_once_nobody_looks(tmp_path: Path):
+    async with world(learn="7d") as here:
+        here.simulator.coverage["ecosystem"] = "off"
+        assert await here.look() == ["forwarder.audit_coverage_lowered"]
+        heart = beating(here.outbox, here.clock, status())
+        await heart.look()
+        (beat,) = await heart.look(hours=1)
+        file = tmp_path / "config.toml"
+        for is_watched in (True, False):
+            written = CONFIGURED.format(folder=tmp_path, watched=str(is_watched).lower())
+            file.write_text(written, "utf-8")
+            seen = await stored_status(load(file, {}), here.outbox)
+            assert bool(seen.conditions) is is_watched
+            assert bool(seen.sources[0].audit) is is_watched
+            assert seen.heartbeat_at == beat.occurred_at
 
 
 async def test_a_watch_that_fails_raises_nothing():
