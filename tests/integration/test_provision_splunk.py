@@ -207,6 +207,18 @@ async def test_what_a_release_or_a_user_leaves_out_goes_and_what_others_made_sta
     assert len(place.splunk.searches) == 151 + len(detections()) - 1
 
 
+async def test_an_alert_of_our_name_that_somebody_else_made_is_left_as_it_is(place: Place) -> None:
+    written = {"search": "index=main skip", "description": "ours, by hand", "disabled": "0"}
+    theirs = Member("search", "nobody", dict(written))
+    place.splunk.searches["soteri_hook_skipped"] = theirs
+    for words in ((), ("--remove",)):
+        said = await place.provision("--yes", "--only", "alerts", *words)
+        assert said.code == 0, said.stderr
+        assert "alert soteri_hook_skipped\n           there already, and not made" in said.stdout
+        assert place.splunk.searches["soteri_hook_skipped"].content == written
+    assert place.splunk.searches.keys() == {"soteri_hook_skipped"}
+
+
 async def test_remove_undoes_it_and_an_index_goes_with_its_events_only_where_told_so(
     place: Place,
 ) -> None:
