@@ -5,6 +5,7 @@ Needs the extra ``soteri-forwarder[otel]``, which is imported only where an endp
 
 import os
 import time
+import traceback
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -21,6 +22,7 @@ from anyio import to_thread
 from pydantic import Field, field_validator
 
 from forwarder import __version__, tracing
+from forwarder.concealed import without_secrets
 from forwarder.model import Status
 from forwarder.options import Duration, Options, Wait, as_written
 from forwarder.secret import Secret
@@ -205,8 +207,18 @@ class Spans:
     def span(self, name: str, pages: Sequence[str], facts: dict[str, Fact]) -> Iterator[Span]:
         """Return a span, linked to those that brought `pages`."""
         links = list(self._links(pages))
-        with self._tracer.start_as_current_span(name, attributes=facts, links=links) as made:
-            yield _Seen(made, self._brought)
+        with self._tracer.start_as_current_span(
+            name,
+            attributes=facts,
+            links=links,
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as made:
+            try:
+                yield _Seen(made, self._brought)
+            except Exception as error:
+                _record(made, error)
+                raise
 
     def _links(self, pages: Sequence[str]) -> "Iterator[Link]":
         from opentelemetry.trace import Link
@@ -233,6 +245,18 @@ class _Seen:
         self._brought[page] = self._made.get_span_context()
         if len(self._brought) > _PAGES:
             self._brought.popitem(last=False)
+
+
+def _record(made: "OtelSpan", error: Exception) -> None:
+    """Have the span say what failed inside; what a server repeated stands in the error's causes."""
+    from opentelemetry import trace
+
+    said = without_secrets(str(error))
+    causes = without_secrets("".join(traceback.format_exception(error)))
+    made.record_exception(
+        error, {"exception.message": said, "exception.stacktrace": causes}, escaped=True
+    )
+    made.set_status(trace.Status(trace.StatusCode.ERROR, f"{type(error).__name__}: {said}"))
 
 
 def _metrics(began: int, now: int) -> "Iterator[Metric]":

@@ -63,10 +63,14 @@ def heart(config: Config, outbox: Outbox, status: Callable[[], Awaitable[Status]
 
 
 def memories(config: Config, stored: StoreStatus) -> dict[str, Memory]:
-    """Return what the watch of each source remembers, and the heart under ``""``."""
+    """Return what the watch of each source remembers, and the heart under ``""``.
+
+    Where no watch looks any more, what it found may be over: then only when the heart beat last.
+    """
     found = {}
     for name in ("", *config.sources):
         known = stored.sources.get(place(name))
         if known and (memory := recalled(known.checkpoint)):
-            found[name] = memory
+            beaten = Memory(began_at=memory.began_at, beat_at=memory.beat_at)
+            found[name] = memory if config.watch.enabled else beaten
     return found

@@ -7,7 +7,7 @@ look-back has no habit yet. A day is told once, by the row that takes it above.
 """
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from functools import partial
 from typing import Any, Final
 
@@ -22,7 +22,6 @@ _PEOPLE: Final = 5000
 """Who skipped last; whoever is forgotten has no habit."""
 _SPARE: Final = 30
 """Days beyond the look-back that are kept for late rows."""
-_DAY: Final = timedelta(days=1)
 
 
 class Day(msgspec.Struct, array_like=True):
@@ -71,7 +70,7 @@ class SkipsAboveHabit:
         for text in sorted(days):
             day, habit = days[text], self._habit(days, text)
             # A row that is late can give a later day the habit that it is above.
-            is_near = today <= date.fromisoformat(text) <= today + self._back * _DAY
+            is_near = today <= date.fromisoformat(text) <= _shifted(today, self._back)
             if is_near and not day.told and habit and self._is_above(day.skips, habit):
                 day.told = True
                 above.append(partial(self._tell, who, text, day.skips, habit))
@@ -79,7 +78,7 @@ class SkipsAboveHabit:
 
     def _habit(self, days: dict[str, Day], text: str) -> int:
         """Return the most skips on a day of the look-back before, 0 where there is no habit."""
-        first = (date.fromisoformat(text) - self._back * _DAY).isoformat()
+        first = _shifted(date.fromisoformat(text), -self._back).isoformat()
         before = [day.skips for known, day in days.items() if first <= known < text]
         return max(before) if len(before) >= self._days else 0
 
@@ -89,8 +88,9 @@ class SkipsAboveHabit:
     async def _tell(
         self, who: _Person, text: str, skips: int, habit: int, look: Look
     ) -> Told | None:
-        start = datetime.fromisoformat(text).replace(tzinfo=UTC)
-        wanted = EventFilter(since=start, until=start + _DAY, kinds=self.kinds, actors=(who.name,))
+        since = datetime.fromisoformat(text).replace(tzinfo=UTC)
+        until = datetime.combine(_shifted(since.date(), 1), since.timetz())
+        wanted = EventFilter(since=since, until=until, kinds=self.kinds, actors=(who.name,))
         # Filters do not regard case; people's names do.
         found = [
             each
@@ -123,3 +123,9 @@ class SkipsAboveHabit:
     def recall(self, remembered: Any) -> None:  # noqa: ANN401  JSON
         """Go on there."""
         self._people = dict(msgspec.convert(remembered or {}, _Memory).people)
+
+
+def _shifted(day: date, days: int) -> date:
+    """Return the day so many `days` later, or the first or last that there is: records have any."""
+    ordinal = day.toordinal() + days
+    return date.fromordinal(min(max(ordinal, date.min.toordinal()), date.max.toordinal()))

@@ -60,6 +60,7 @@ class Dispatcher:
         self._may_be_full = True
         self._is_replaying = False
         self._was_full = False
+        SENDS.labels(name, "bug")  # 0 from the start: a series that begins with 1 has no increase
 
     async def run(self, stop: Stop) -> None:
         """Deliver until `stop`; whatever fails is kept and tried again, without an end.

@@ -85,6 +85,7 @@ class Poller:
         self._pressure = pressure
         self._redact = redact
         self._met: set[int] = set()
+        POLLS.labels(name, "bug")  # 0 from the start: a series that begins with 1 has no increase
 
     async def run(self, stop: Stop) -> None:
         """Poll until `stop`, each `poll_interval` after the last, sooner or later after failures.

@@ -94,6 +94,7 @@ class Judge:
         self._levels = options.levels
         self._catalogue = catalogue
         self._only_soteris = set(categories) == {CATEGORY}
+        self._wants_soteris = not categories or any(map(_names_soteri, categories))
 
     def settings(self, seen: AuditSettings, memory: Memory, now: datetime) -> Looked:
         """Return what the settings say; `memory` is what was known before."""
@@ -147,7 +148,7 @@ class Judge:
 
         Where its words fit one of Bitbucket's own kinds as well, it is taken for that.
         """
-        if "soteri" in action.casefold():
+        if _names_soteri(action):
             return True
         kind, other = (
             self._catalogue.recognise(_record(category, action)) for category in (CATEGORY, "")
@@ -180,7 +181,9 @@ class Judge:
         )
 
     def is_quiet(self, memory: Memory, now: datetime) -> bool:
-        """Return whether Soteri has said nothing for longer than usual."""
+        """Return whether Soteri, if it is listened to, has said nothing for longer than usual."""
+        if not self._wants_soteris:
+            return False
         since = memory.silence.spoke_at or memory.began_at
         usual = max(self._options.silence, 2 * memory.silence.longest)
         return (now - since).total_seconds() > usual
@@ -237,6 +240,10 @@ def _upgrade(seen: AuditSettings, memory: Memory) -> Iterator[Found]:
             detail=f"{CATEGORY} is {now} now, and was {before}",
             changes=(Change(key="version", from_=before, to=now),),
         )
+
+
+def _names_soteri(text: str) -> bool:
+    return "soteri" in text.casefold()
 
 
 def _is_open(memory: Memory, kind: str) -> bool:

@@ -132,8 +132,10 @@ class Watch:
 
     async def _silent(self, known: Memory, now: datetime) -> tuple[findings.Found, ...]:
         """Return that Soteri is silent though the log goes on, where that is so."""
-        spoke_at = self.sightings.last_at
-        if self._upstream is None or spoke_at or not self._judge.is_quiet(known, now):
+        if self._upstream is None or not self._judge.is_quiet(known, now):
+            return ()
+        last_at, spoke_at = self.sightings.last_at, known.silence.spoke_at
+        if last_at and (spoke_at is None or last_at > spoke_at):  # else it is read once more
             return ()
         is_told = any(each.kind == findings.SILENT for each in known.conditions)
         if not is_told:

@@ -475,6 +475,16 @@ async def test_no_habit_no_alarm(rows: list[Row]) -> None:
     assert await correlated(rows, skips_above_habit={"enabled": True}) == []
 
 
+@pytest.mark.parametrize("at", [datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)])
+async def test_a_time_at_the_end_of_the_calendar_stops_no_rule(at: datetime) -> None:
+    skips = [msgspec.structs.replace(row.event(50 + n), occurred_at=at + timedelta(hours=n))
+             for n, row in enumerate(day_of_skips(0, 3))]  # fmt: skip
+    outbox = MemoryOutbox()
+    await put(outbox, [*skips, *stored([OFF, PUSH, ON])])
+    await caught_up(outbox)
+    assert "correlation.protection_gap" in [each.kind for each in await told(outbox)]
+
+
 async def test_a_rule_that_is_switched_on_later_tells_of_what_is_stored_and_goes_on_over_a_change(
     tmp_path: Path,
 ) -> None:

@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -11,7 +12,9 @@ import pytest
 
 from forwarder import tracing
 from forwarder.app import assemble
+from forwarder.concealed import conceal
 from forwarder.config import load
+from forwarder.errors import TransientError
 from forwarder.otlp import TelemetryConfig
 from forwarder.pipeline.stop import Stop
 from forwarder.simulator import Simulator, SimulatorOptions, serve
@@ -85,6 +88,28 @@ async def test_a_collector_gets_the_spans_and_every_metric_that_has_a_value(tmp_
     assert sum(told(page)["stored"] for page in brought) == sum(
         told(send)["events"] for send in spans["send"]
     )
+
+
+async def test_what_failed_is_told_without_the_credential_that_a_server_repeats():
+    collector = Collector()
+    conceal("a-token-of-ours")
+    async with collecting(collector) as address:
+        config = TelemetryConfig.model_validate({"otlp": {"endpoint": address, "metrics": False}})
+
+        async def status():
+            raise AssertionError
+
+        async with config.open(status):
+            with suppress(TransientError), tracing.span("send", sink="s"):
+                error = ValueError("you sent Authorization: Bearer a-token-of-ours")
+                raise TransientError(f"HTTP 500: {error}") from error
+    (span,) = collector.spans
+    (failure,) = span.events
+    facts = {each.key: each.value.string_value for each in failure.attributes}
+    assert facts["exception.type"] == "forwarder.errors.TransientError"
+    assert "ValueError: you sent Authorization: Bearer *****" in facts["exception.stacktrace"]
+    assert span.status.message.startswith("TransientError: HTTP 500: you sent")
+    assert b"a-token-of-ours" not in span.SerializeToString()
 
 
 async def test_a_collector_that_is_away_holds_nothing_up(tmp_path: Path):

@@ -1,5 +1,6 @@
 """`provision splunk` makes what alerts people, once, and undoes it; see the stand-in's limits."""
 
+import os
 import re
 import stat
 import tomllib
@@ -205,6 +206,29 @@ async def test_what_a_release_or_a_user_leaves_out_goes_and_what_others_made_sta
     assert "soteri_many_findings_reviewed" in place.splunk.searches
     assert "soteri_of_theirs" in place.splunk.searches
     assert len(place.splunk.searches) == 151 + len(detections()) - 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+async def test_a_token_file_that_was_given_to_the_forwarder_stays_its_own(place: Place) -> None:
+    words = ("--yes", "--only", "token", "--index", "main", "--hec-token-file", place.hec_token)
+    await place.provision(*words)
+    os.chown(place.hec_token, 1234, 5678)
+    place.hec_token.write_text("old\n")
+    assert "it holds another token" in (await place.provision(*words)).stdout
+    there = place.hec_token.stat()
+    assert (there.st_uid, there.st_gid, stat.S_IMODE(there.st_mode)) == (1234, 5678, 0o600)
+
+
+async def test_an_alert_of_our_name_that_somebody_else_made_is_left_as_it_is(place: Place) -> None:
+    written = {"search": "index=main skip", "description": "ours, by hand", "disabled": "0"}
+    theirs = Member("search", "nobody", dict(written))
+    place.splunk.searches["soteri_hook_skipped"] = theirs
+    for words in ((), ("--remove",)):
+        said = await place.provision("--yes", "--only", "alerts", *words)
+        assert said.code == 0, said.stderr
+        assert "alert soteri_hook_skipped\n           there already, and not made" in said.stdout
+        assert place.splunk.searches["soteri_hook_skipped"].content == written
+    assert place.splunk.searches.keys() == {"soteri_hook_skipped"}
 
 
 async def test_remove_undoes_it_and_an_index_goes_with_its_events_only_where_told_so(

@@ -13,8 +13,10 @@ import httpx
 import msgspec
 import pytest
 
+from forwarder.app.overview import stored_status
 from forwarder.chain import Check
 from forwarder.cli.status import _beside
+from forwarder.config import load
 from forwarder.errors import TransientError
 from forwarder.formats import FORMATS
 from forwarder.formats.json import VERSION, JsonFormat
@@ -47,6 +49,19 @@ SOTERI = "Soteri Security for Bitbucket"
 TOKEN_ID = "252973515069"
 TOKEN = "BBDC-" + base64.b64encode(f"{TOKEN_ID}:".encode() + b"\x01" * 20).decode()
 NORMALIZE = CatalogueNormalizer(Catalogue())
+CONFIGURED = """
+[sources.bitbucket]
+type = "bitbucket_audit"
+url = "http://b.example.com"
+token = "t"
+[sinks.archive]
+type = "file"
+path = "{folder}/audit.jsonl"
+[store]
+url = "sqlite:///{folder}/forwarder.db"
+[watch]
+enabled = {watched}
+"""
 
 
 @dataclass
@@ -304,6 +319,29 @@ async def test_silence_is_told_only_while_the_log_goes_on_and_ends_with_the_next
         assert await here.look(minutes=10) == []
 
 
+async def test_who_does_not_ask_for_soteris_events_does_not_miss_them():
+    async with world(learn="7d", written={"categories": ["Repositories"]}) as here:
+        await here.look()
+        here.clock.advance(4 * 86_400)
+        here.simulator.emit({"type": {"category": "Repositories", "action": "Repository created"}})
+        assert await here.look(minutes=1) == []
+
+
+async def test_what_is_read_again_after_a_restart_is_no_end_of_a_silence():
+    async with world(learn="7d", silence="6h") as here:
+        await here.look()
+        event = {"type": {"category": "Repositories", "action": "Repository created"}}
+        here.clock.advance(7 * 3600)
+        here.simulator.emit(event)
+        assert await here.look(minutes=1) == ["forwarder.silence_began"]
+        here.restart()
+        for _ in range(2):  # the deep re-read holds what Soteri said before
+            here.simulator.emit(event)
+            assert await here.look(hours=1) == []
+        here.simulator.emit()
+        assert await here.look(minutes=10) == ["forwarder.silence_ended"]
+
+
 async def test_a_kind_is_told_when_it_comes_for_the_first_time_once_the_usual_ones_are_learnt():
     async with world(learn="1d") as here:
         assert await here.look() == []
@@ -379,6 +417,23 @@ async def test_an_outbox_that_fails_after_it_has_stored_gets_the_same_events_aga
         here.clock.advance(600)
         assert await here.watch.attempt() == "ok"
         assert await here.news() == ["forwarder.audit_coverage_lowered"]
+
+
+async def test_what_was_found_goes_on_in_no_status_once_nobody_looks(tmp_path: Path):
+    async with world(learn="7d") as here:
+        here.simulator.coverage["ecosystem"] = "off"
+        assert await here.look() == ["forwarder.audit_coverage_lowered"]
+        heart = beating(here.outbox, here.clock, status())
+        await heart.look()
+        (beat,) = await heart.look(hours=1)
+        file = tmp_path / "config.toml"
+        for is_watched in (True, False):
+            written = CONFIGURED.format(folder=tmp_path, watched=str(is_watched).lower())
+            file.write_text(written, "utf-8")
+            seen = await stored_status(load(file, {}), here.outbox)
+            assert bool(seen.conditions) is is_watched
+            assert bool(seen.sources[0].audit) is is_watched
+            assert seen.heartbeat_at == beat.occurred_at
 
 
 async def test_a_watch_that_fails_raises_nothing():

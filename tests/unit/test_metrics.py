@@ -167,6 +167,15 @@ def test_every_panel_asks_for_metrics_and_labels_that_exist(title: str, target: 
     assert mistakes(target["expr"], shown=target.get("legendFormat", "")) == []
 
 
+@pytest.mark.parametrize(("title", "target"), list(targets()))
+def test_what_every_replica_says_of_the_store_is_not_added_up(title: str, target: dict[str, Any]):
+    tree = parsed(target["expr"])
+    summed = tree.expr if getattr(tree, "op", None) and str(tree.op) == "sum" else None
+    said = {"forwarder_events_late_total", "forwarder_dead_letters", "forwarder_backlog_events"}
+    if summed is not None and not isinstance(summed, promql.AggregateExpr):
+        assert not {one.name for one in selectors(summed)} & said, title
+
+
 def test_every_metric_is_on_the_dashboard():
     asked = {one.name for _, target in targets() for one in selectors(parsed(target["expr"]))}
     left = {metric.name for metric in METRICS if metric.type != "histogram"} - asked

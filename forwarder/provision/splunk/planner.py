@@ -30,6 +30,10 @@ _PAGE: Final = 100
 """Saved searches asked for at once."""
 _TOLD: Final = frozenset({"search", "cron_schedule", "action.email.to"})
 """Fields of a new alert that its plan shows; the rest follows from the detection."""
+_FOREIGN: Final = (
+    f'there already, and not made by this command (its description has no "{MARK}"): rename it, or '
+    "give another --app"
+)
 _SPLUNKS_OWN: Final = frozenset({"main", "history", "summary", "splunklogger", "lastchanceindex"})
 
 
@@ -66,8 +70,7 @@ class SplunkPlan:
         """
         steps: list[Step] = []
         if "alerts" in self._wanted.parts:
-            found = self._saved_searches()
-            steps += [self._remove(f"alert {name}", each) for name, each in sorted(found.items())]
+            steps += self._alert_removal(self._saved_searches())
         if "token" in self._wanted.parts:
             steps += self._token_removal()
         if "index" in self._wanted.parts:
@@ -163,17 +166,23 @@ class SplunkPlan:
             wanted = saved_search(detection, events=events)
             wanted |= email(detection, self._wanted.recipients)
             if (search := found.pop(name, None)) is not None:
+                if not _is_marked(name, _read(search)):
+                    yield Step("leave", f"alert {name}", note=_FOREIGN)
+                    continue
                 wanted["actions"] = with_email(_read(search).get("actions", ""))
                 yield self._change(search, f"alert {name}", wanted)
             else:
                 searches = self._service.saved_searches
                 yield self._create(searches, name, f"alert {name}", wanted, told=_TOLD)
+        note = "it is no detection of this release, or one that was left out"
+        yield from self._alert_removal(found, note=note)
+
+    def _alert_removal(self, found: dict[str, Any], *, note: str = "") -> Iterator[Step]:
         for name, search in sorted(found.items()):
-            yield self._remove(
-                f"alert {name}",
-                search,
-                note="it is no detection of this release, or one that was left out",
-            )
+            if _is_marked(name, _read(search)):
+                yield self._remove(f"alert {name}", search, note=note)
+            else:
+                yield Step("leave", f"alert {name}", note=_FOREIGN)
 
     def _mail(self) -> Iterator[Step]:
         """Yield a note where nobody has set a mail server: then no e-mail may arrive."""
@@ -190,7 +199,7 @@ class SplunkPlan:
             yield Step("leave", "Splunk's mail server", note=note)
 
     def _saved_searches(self) -> dict[str, Any]:
-        """Return the saved searches of our app that are ours, by name."""
+        """Return the saved searches of our app that are ours, or have a name of ours, by name."""
         with translated(self._where, "list the saved searches"):
             found = list(self._service.saved_searches.iter(pagesize=_PAGE, search=PREFIX))
             ours = {name_of(each) for each in self._wanted.detections}

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +37,8 @@ def kept(path: Path) -> str | None:
 def write(path: Path, token: str) -> None:
     """Make the file whole at once, with mode 600, in place of any that is there.
 
+    It belongs to whom that one belonged to, where we may give it away.
+
     Raises:
         AccessError: it cannot be written.
     """
@@ -43,6 +46,9 @@ def write(path: Path, token: str) -> None:
     try:
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            with suppress(FileNotFoundError, PermissionError):  # only root can give a file away
+                there = path.stat()
+                os.fchown(descriptor, there.st_uid, there.st_gid)
             file.write(f"{token}\n")
             file.flush()
             os.fsync(file.fileno())

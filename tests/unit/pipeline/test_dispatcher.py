@@ -21,6 +21,7 @@ from forwarder.model import Batch, Checkpoint, Receipt, Rejection
 from forwarder.options import BatchOptions, RetryOptions, SinkOptions
 from forwarder.pipeline.dispatcher import Dispatcher
 from forwarder.pipeline.stop import Stop
+from forwarder.telemetry import REGISTRY
 from tests.fakes.events import event
 from tests.fakes.outbox import MemoryOutbox
 from tests.fakes.sink import FakeSink
@@ -66,6 +67,12 @@ async def test_everything_stored_is_delivered_in_order_in_batches() -> None:
     assert sink.held_ids == ids(*range(1, 26))
     assert [len(batch) for batch in sink.attempts] == [10, 10, 5]
     assert (await outbox.backlog("siem")).events == 0
+
+
+async def test_the_first_bug_is_an_increase_of_what_was_counted_before() -> None:
+    outcome = {"sink": "fresh", "outcome": "bug"}
+    Dispatcher("fresh", FakeSink(), MemoryOutbox(), SinkOptions())
+    assert REGISTRY.get_sample_value("forwarder_sends_total", outcome) == 0
 
 
 async def test_an_outage_of_one_hour_loses_nothing_and_doubles_nothing() -> None:

@@ -18,6 +18,7 @@ from forwarder.options import RetryOptions, SourceOptions
 from forwarder.pipeline.poller import Polled, Poller
 from forwarder.pipeline.progress import STUCK_AFTER, Progress
 from forwarder.pipeline.stop import Stop
+from forwarder.telemetry import REGISTRY
 from tests.fakes.normalized import normalize
 from tests.fakes.outbox import MemoryOutbox
 from tests.fakes.source import FakeSource, make_page, make_record
@@ -55,6 +56,12 @@ async def test_a_poll_stores_every_page_and_the_last_checkpoint() -> None:
     assert polled == Polled(pages=2, records=3, stored=3)
     assert await stored(outbox) == ids(1, 2, 3)
     assert await outbox.checkpoint("bitbucket") == make_page(3).checkpoint
+
+
+async def test_the_first_bug_is_an_increase_of_what_was_counted_before() -> None:
+    outcome = {"source": "fresh", "outcome": "bug"}
+    Poller("fresh", FakeSource(), normalize, MemoryOutbox(), SourceOptions())
+    assert REGISTRY.get_sample_value("forwarder_polls_total", outcome) == 0
 
 
 async def test_an_error_between_two_pages_keeps_the_first_and_goes_on_behind_it() -> None:
