@@ -104,6 +104,7 @@ class Dispatcher:
         """
         if self._owed:
             await self._settle(*self._owed)
+            unbind_contextvars("batch", "pages")
         batch = await self._next()
         self._was_full = batch is not None and len(batch) == self._limit
         if batch is None:

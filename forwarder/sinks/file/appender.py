@@ -211,10 +211,11 @@ class Appender:
         last = Path(kept.path)
         with suppress(FileNotFoundError), os.scandir(last.parent) as entries:
             for entry in entries:
-                # stat, not inode(): what the folder says differs on some layered file systems.
-                status = entry.stat(follow_symlinks=False)
-                if status.st_ino == kept.inode and _cut_moved(Path(entry.path), kept):
-                    return
+                with suppress(FileNotFoundError):  # another has gone since
+                    # stat, not inode(): what the folder says differs on some layered file systems.
+                    status = entry.stat(follow_symlinks=False)
+                    if status.st_ino == kept.inode and _cut_moved(Path(entry.path), kept):
+                        return
         log.warning(
             "file.lost",
             path=kept.path,
