@@ -231,6 +231,12 @@ def test_sqlite_is_one_pod_with_a_volume_and_postgresql_are_many_without(made: P
     assert not shared.of("StatefulSet")
 
 
+@pytest.mark.parametrize("name", ["helm3-sqlite", "helm4-sqlite", "kustomize"])
+def test_a_pod_that_never_became_ready_is_replaced_by_a_mended_one(name: str, made: Path) -> None:
+    """Kubernetes' own documentation of StatefulSets, "Forced rollback"; kubernetes#67250."""
+    assert objects(made, name).one("StatefulSet")["spec"]["podManagementPolicy"] == "Parallel"
+
+
 def test_there_is_a_service_account_only_where_one_is_asked_for(made: Path) -> None:
     assert not objects(made, "helm4-sqlite").of("ServiceAccount")
     assert "serviceAccountName" not in objects(made, "helm4-sqlite").pod["spec"]
