@@ -172,6 +172,17 @@ async def takes_a_changed_credential(service: Service) -> None:
     await service.until_caught_up()
 
 
+async def hears_of_credentials_that_change_one_after_another(service: Service) -> None:
+    """More often than systemd starts a unit by default: five times in ten seconds."""
+    for _ in range(7):
+        async with service.restarter_ends():
+            await service.machine.write(CREDENTIAL, f"{service.simulator.options.token}\n")
+    assert (
+        await service.machine.shows("soteri-forwarder-credentials.path", "ActiveState") == "active"
+    )
+    await service.until_caught_up()
+
+
 async def goes_on_where_a_credential_fits_nothing_yet(service: Service) -> None:
     await service.until_active()
     before = await service.shows("MainPID")
@@ -234,6 +245,7 @@ async def test_the_life_of_the_service(release: str, tmp_path: Path) -> None:
         await is_ended_by_the_watchdog_when_it_hangs(service)
         await reloads(service)
         await takes_a_changed_credential(service)
+        await hears_of_credentials_that_change_one_after_another(service)
         await goes_on_where_a_credential_fits_nothing_yet(service)
         await keeps_its_state_over_an_upgrade(service)
         await stops_and_goes(service)
