@@ -24,6 +24,8 @@ EARLY = "/etc/soteri-forwarder/credentials/sinks__splunk__token"
 CONFIG = "/etc/soteri-forwarder/config.toml"
 SOTERI = "Soteri Security for Bitbucket"
 ARCHIVE = '[sinks.archive]\ntype = "file"\npath = "/var/log/soteri-forwarder/audit.jsonl"\n'
+OFFLINE = ("env", "PIP_NO_INDEX=1", "PIP_FIND_LINKS=/wheels", "PIP_ROOT_USER_ACTION=ignore")
+INSTALL = (*OFFLINE, "/source/deploy/systemd/install.sh")
 IMPATIENT = "[Service]\nWatchdogSec=4s\nRestartSec=500ms\n"
 
 
@@ -102,8 +104,7 @@ class Service:
 
 
 async def install(machine: Machine) -> str:
-    offline = ("env", "PIP_NO_INDEX=1", "PIP_FIND_LINKS=/wheels", "PIP_ROOT_USER_ACTION=ignore")
-    return await machine.out(*offline, "/source/deploy/systemd/install.sh")
+    return await machine.out(*INSTALL)
 
 
 async def refuses_a_bad_configuration(service: Service) -> None:
@@ -197,6 +198,18 @@ async def goes_on_where_a_credential_fits_nothing_yet(service: Service) -> None:
     await service.until_caught_up()
 
 
+async def goes_on_where_an_upgrade_refuses_the_configuration(service: Service) -> None:
+    releases = service.machine.root / "opt/soteri-forwarder"
+    before, pid = set(releases.iterdir()), await service.shows("MainPID")
+    await service.configure(ARCHIVE.replace("path", "pth"))
+    done = await service.machine.run(*INSTALL, check=False)
+    assert done.returncode != 0
+    assert b"nothing was changed" in done.stderr
+    assert (set(releases.iterdir()), await service.shows("MainPID")) == (before, pid)
+    await service.configure(ARCHIVE)
+    await service.until_caught_up()
+
+
 async def keeps_its_state_over_an_upgrade(service: Service) -> None:
     releases = service.machine.root / "opt/soteri-forwarder"
     before, pid = set(releases.glob("release-*")), await service.shows("MainPID")
@@ -247,6 +260,7 @@ async def test_the_life_of_the_service(release: str, tmp_path: Path) -> None:
         await takes_a_changed_credential(service)
         await hears_of_credentials_that_change_one_after_another(service)
         await goes_on_where_a_credential_fits_nothing_yet(service)
+        await goes_on_where_an_upgrade_refuses_the_configuration(service)
         await keeps_its_state_over_an_upgrade(service)
         await stops_and_goes(service)
 
