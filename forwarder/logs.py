@@ -6,6 +6,7 @@ says ``page=p1500 places=1001-1500``, and every line about a batch that holds an
 page from its storing to each receipt.
 """
 
+import json
 import logging
 import sys
 from contextlib import suppress
@@ -121,4 +122,7 @@ def places_named(first: int, last: int) -> str:
 
 
 def _to_json(fields: Any, **_: Any) -> str:  # noqa: ANN401  structlog's signature
-    return msgspec.json.encode(fields, enc_hook=str).decode()
+    try:
+        return msgspec.json.encode(fields, enc_hook=str).decode()
+    except UnicodeEncodeError:  # the name of a file that is not UTF-8
+        return json.dumps(fields, default=str)

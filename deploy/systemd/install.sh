@@ -40,6 +40,12 @@ cp -r forwarder pyproject.toml README.md CHANGELOG.md "$build/source"
 pip wheel --quiet --no-deps --no-build-isolation --wheel-dir "$build" "$build/source"
 pip --python "$release/bin/python" install --quiet --no-index --no-deps "$build"/*.whl
 version=$("$release/bin/soteri-forwarder" --version)
+if systemctl --quiet is-active "$unit"; then
+  # As the unit would: what it refuses would not start again.
+  mapfile -d "" -t set < <(grep -z ^FORWARDER_ "/proc/$(systemctl show -P MainPID "$unit")/environ")
+  env "${set[@]}" FORWARDER_SECRETS_DIR="$etc/credentials" "$release/bin/soteri-forwarder" check --offline >/dev/null ||
+    fail "$version refuses the configuration; nothing was changed, and what ran goes on"
+fi
 touch "$release/whole"
 
 install -D -m 0644 deploy/systemd/sysusers.conf /etc/sysusers.d/soteri-forwarder.conf

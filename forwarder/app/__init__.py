@@ -77,7 +77,7 @@ async def run(config: Config, read: Callable[[], Config]) -> None:
             serving = Serving(daemon, group)
             reload = Reload(daemon, serving, systemd, config.log, read)
             group.start_soon(obey_signals, stop, group, reload.run, systemd)
-            serving.apply(config.server)
+            await serving.apply(config.server)
             log.info(
                 "daemon.started",
                 version=__version__,

@@ -65,7 +65,7 @@ class Reload:
             try:
                 config = await to_thread.run_sync(self._read)
                 await self._daemon.rehearse(config)
-                self._serving.apply(config.server)
+                await self._serving.apply(config.server)
             except ConfigError as error:
                 self._refuse(error.problems)
             except Exception as error:  # a part of another package's: what runs is well

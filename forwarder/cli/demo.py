@@ -92,7 +92,7 @@ def _new(folder: Path) -> Path:
     except OSError as error:
         said = f"{folder} cannot be made: {error.strerror}"
         raise typer.BadParameter(said, param_hint="--folder") from error
-    return folder
+    return folder.absolute()
 
 
 @dataclass(slots=True)

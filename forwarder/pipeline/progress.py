@@ -237,7 +237,9 @@ class Progress:
             self.since_at = datetime.now(UTC)
         if state != "running":
             self._trouble_at = self._trouble_at or datetime.now(UTC)
-        self.state, self.error, self.remedy = state, error, remedy
+        # The name of a file need not be UTF-8, and what tells of it has to be: log, store, status.
+        self.error = error.encode(errors="backslashreplace").decode()
+        self.state, self.remedy = state, remedy
 
 
 def outcome(error: Exception) -> Outcome:

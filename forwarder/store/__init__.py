@@ -82,7 +82,7 @@ class StoreConfig(Options):
     @classmethod
     def _names_a_store(cls, url: str) -> str:
         name = url.removeprefix(_SCHEME)
-        if url.startswith(_SCHEME) and name.strip("/") and ":memory:" not in name:
+        if name != url and name.startswith("/") and name.strip("/"):
             return url
         if url.startswith(_SHARED) and urlsplit(url).path.strip("/"):
             return url

@@ -1,6 +1,8 @@
 """The unit and its installer under a systemd that really booted, on two Debians."""
 
 import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
@@ -16,10 +18,14 @@ pytestmark = pytest.mark.real
 
 SYSTEMD = PROJECT / "deploy/systemd"
 UNIT = "soteri-forwarder.service"
+RESTARTER = "soteri-forwarder-credentials.service"
 CREDENTIAL = "/etc/soteri-forwarder/credentials/sources__bitbucket__token"
+EARLY = "/etc/soteri-forwarder/credentials/sinks__splunk__token"
 CONFIG = "/etc/soteri-forwarder/config.toml"
 SOTERI = "Soteri Security for Bitbucket"
 ARCHIVE = '[sinks.archive]\ntype = "file"\npath = "/var/log/soteri-forwarder/audit.jsonl"\n'
+OFFLINE = ("env", "PIP_NO_INDEX=1", "PIP_FIND_LINKS=/wheels", "PIP_ROOT_USER_ACTION=ignore")
+INSTALL = (*OFFLINE, "/source/deploy/systemd/install.sh")
 IMPATIENT = "[Service]\nWatchdogSec=4s\nRestartSec=500ms\n"
 
 
@@ -72,6 +78,22 @@ class Service:
             ) != "active":
                 await anyio.sleep(0.1)
 
+    async def until_active(self) -> None:
+        with anyio.fail_after(40):
+            while await self.shows("ActiveState") != "active":
+                await anyio.sleep(0.1)
+
+    @asynccontextmanager
+    async def restarter_ends(self) -> AsyncIterator[None]:
+        """Go on once what is done inside was answered by what restarts the service."""
+        before = await self.machine.shows(RESTARTER, "InvocationID")
+        yield
+        with anyio.fail_after(20):
+            while (await self.machine.shows(RESTARTER, "InvocationID")) == before or (
+                await self.machine.shows(RESTARTER, "ActiveState")
+            ) not in ("inactive", "failed"):
+                await anyio.sleep(0.05)
+
     async def until(self, holds: object, what: str) -> None:
         assert callable(holds)
         with anyio.move_on_after(40):
@@ -82,8 +104,7 @@ class Service:
 
 
 async def install(machine: Machine) -> str:
-    offline = ("env", "PIP_NO_INDEX=1", "PIP_FIND_LINKS=/wheels", "PIP_ROOT_USER_ACTION=ignore")
-    return await machine.out(*offline, "/source/deploy/systemd/install.sh")
+    return await machine.out(*INSTALL)
 
 
 async def refuses_a_bad_configuration(service: Service) -> None:
@@ -152,6 +173,43 @@ async def takes_a_changed_credential(service: Service) -> None:
     await service.until_caught_up()
 
 
+async def hears_of_credentials_that_change_one_after_another(service: Service) -> None:
+    """More often than systemd starts a unit by default: five times in ten seconds."""
+    for _ in range(7):
+        async with service.restarter_ends():
+            await service.machine.write(CREDENTIAL, f"{service.simulator.options.token}\n")
+    assert (
+        await service.machine.shows("soteri-forwarder-credentials.path", "ActiveState") == "active"
+    )
+    await service.until_caught_up()
+
+
+async def goes_on_where_a_credential_fits_nothing_yet(service: Service) -> None:
+    await service.until_active()
+    before = await service.shows("MainPID")
+    async with service.restarter_ends():
+        await service.machine.write(EARLY, "the token of a sink that is configured later\n")
+    assert await service.shows("MainPID") == before
+    assert "sinks__splunk__token" in await service.journal()
+    await service.until_caught_up()
+    assert await service.systemctl("restart", check=False) != 0
+    await service.machine.run("rm", EARLY)
+    await service.until_active()
+    await service.until_caught_up()
+
+
+async def goes_on_where_an_upgrade_refuses_the_configuration(service: Service) -> None:
+    releases = service.machine.root / "opt/soteri-forwarder"
+    before, pid = set(releases.iterdir()), await service.shows("MainPID")
+    await service.configure(ARCHIVE.replace("path", "pth"))
+    done = await service.machine.run(*INSTALL, check=False)
+    assert done.returncode != 0
+    assert b"nothing was changed" in done.stderr
+    assert (set(releases.iterdir()), await service.shows("MainPID")) == (before, pid)
+    await service.configure(ARCHIVE)
+    await service.until_caught_up()
+
+
 async def keeps_its_state_over_an_upgrade(service: Service) -> None:
     releases = service.machine.root / "opt/soteri-forwarder"
     before, pid = set(releases.glob("release-*")), await service.shows("MainPID")
@@ -200,6 +258,9 @@ async def test_the_life_of_the_service(release: str, tmp_path: Path) -> None:
         await is_ended_by_the_watchdog_when_it_hangs(service)
         await reloads(service)
         await takes_a_changed_credential(service)
+        await hears_of_credentials_that_change_one_after_another(service)
+        await goes_on_where_a_credential_fits_nothing_yet(service)
+        await goes_on_where_an_upgrade_refuses_the_configuration(service)
         await keeps_its_state_over_an_upgrade(service)
         await stops_and_goes(service)
 

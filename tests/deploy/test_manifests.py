@@ -1,5 +1,6 @@
 """What is deployed by Helm, kustomize and hand, looked at by every tool that knows better."""
 
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
 
 KUBERNETES = TOP / "deploy" / "kubernetes"
 CHART = KUBERNETES / "chart"
+COMPOSE = TOP / "deploy" / "compose" / "compose.yaml"
 RULES = TOP / "deploy" / "prometheus" / "soteri-forwarder.rules.yml"
 VALUES = sorted(path.name.removesuffix("-values.yaml") for path in (CHART / "ci").iterdir())
 HELMS = ("helm3", "helm4")
@@ -229,6 +231,25 @@ def test_sqlite_is_one_pod_with_a_volume_and_postgresql_are_many_without(made: P
     assert not alone.of("Deployment")
     assert shared.one("Deployment")["spec"]["replicas"] == 3
     assert not shared.of("StatefulSet")
+
+
+@pytest.mark.parametrize("name", ["helm3-sqlite", "helm4-sqlite", "kustomize"])
+def test_a_pod_that_never_became_ready_is_replaced_by_a_mended_one(name: str, made: Path) -> None:
+    """Kubernetes' own documentation of StatefulSets, "Forced rollback"; kubernetes#67250."""
+    assert objects(made, name).one("StatefulSet")["spec"]["podManagementPolicy"] == "Parallel"
+
+
+def test_what_is_composed_writes_only_where_docker_lets_it() -> None:
+    """A new volume is root's unless the image has the folder, whose mode it then takes.
+
+    Podman, which runs the other tests, gives it to the container's user wherever it is.
+    """
+    (made,) = re.findall(r"install -d -m 1777 (.+)", (TOP / "Dockerfile").read_text())
+    services = yaml.safe_load(COMPOSE.read_text())["services"].values()
+    mounts = [mount.split(":") for service in services for mount in service["volumes"]]
+    written = {folder for _, folder, *mode in mounts if mode != ["ro"]}
+    assert written
+    assert written <= set(made.split())
 
 
 def test_there_is_a_service_account_only_where_one_is_asked_for(made: Path) -> None:

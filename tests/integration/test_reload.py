@@ -128,7 +128,7 @@ async def forwarding(folder: Path, *tables: str, listen: str = "") -> AsyncItera
             config = read()
             async with assemble(config) as daemon, anyio.create_task_group() as group:
                 serving = Serving(daemon, group)
-                serving.apply(config.server)
+                await serving.apply(config.server)
                 systemd = Systemd({"NOTIFY_SOCKET": f"@{name}"}, pid=1)
                 reload = Reload(daemon, serving, systemd, config.log, read)
                 group.start_soon(daemon.forward, Stop())
@@ -281,6 +281,24 @@ async def test_the_server_moves_and_an_address_that_is_taken_refuses_the_configu
         await world.says(world.file("one"), listen="")
         with pytest.raises(httpx.TransportError):
             await client.get(f"http://{there}/livez")
+
+
+async def test_the_server_moves_to_every_address_of_its_port_and_back(tmp_path: Path) -> None:
+    port = free_port()
+    alone, every = f"127.0.0.1:{port}", f"0.0.0.0:{port}"
+    elsewhere = f"127.0.0.2:{port}"
+    async with (
+        forwarding(tmp_path, FILE.format(name="one", folder=tmp_path), listen=alone) as world,
+        httpx.AsyncClient(trust_env=False) as client,
+    ):
+        await world.says(world.file("one"), listen=every)
+        assert (await client.get(f"http://{elsewhere}/livez")).status_code == 200
+        await world.says(world.file("one"), listen=alone)
+        assert (await client.get(f"http://{alone}/livez")).status_code == 200
+        with socket.create_server(("127.0.0.2", port)), capture_logs() as said:
+            await world.says(world.file("one"), listen=every)
+            assert (await client.get(f"http://{alone}/livez")).status_code == 200
+        assert ["server.listen" in line["problem"] for line in said if "problem" in line] == [True]
 
 
 async def test_what_takes_a_restart_is_named_at_each_reload_until_it_is_taken_back(

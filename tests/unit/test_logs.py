@@ -60,6 +60,17 @@ def test_a_log_that_cannot_be_written_ends_nothing():
             full.write("a line")
 
 
+def test_a_name_that_is_not_utf_8_ends_neither_the_log_nor_the_loop_that_failed_for_it() -> None:
+    log = Log()
+    named = b"/audit/\xff.log".decode(errors="surrogateescape")
+    structlog.get_logger().warning("file.found", path=named)
+    made = progress(Clock())
+    made.failed(OSError(named))
+    assert log.named("file.found")[0]["path"] == named
+    assert made.error.encode() == rb"OSError: /audit/\udcff.log"
+    assert log.named("batch.postponed")[0]["error"] == made.error
+
+
 def test_the_same_failure_is_said_once_and_then_how_often_it_was_and_since_when():
     log, clock = Log(), Clock()
     subject = progress(clock)

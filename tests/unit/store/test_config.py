@@ -21,6 +21,7 @@ def test_the_url_names_an_absolute_file() -> None:
         "sqlite:///",
         "sqlite:////",
         "sqlite:///:memory:",
+        "sqlite:///var/lib/soteri-forwarder/forwarder.db",
         "/var/lib/forwarder.db",
         "mysql://host/db",
         "SQLITE:////srv/x.db",
