@@ -576,6 +576,24 @@ async def test_a_line_without_end_is_neither_held_in_memory_nor_in_the_way(tmp_p
         assert len(long.original) == 64 << 10
 
 
+async def test_a_last_line_that_is_too_long_and_torn_is_kept_once_its_file_is_whole(
+    tmp_path: Path,
+) -> None:
+    folder = NodeFolder(tmp_path)
+    folder.append(line_of(made(1)))
+    folder.write(b"x" * (33 << 20))
+    packed = folder.current.with_name(f"{folder.current.name}.gz")
+    packed.write_bytes(gzip.compress(folder.current.read_bytes(), 1))
+    folder.current.unlink()
+    async with reader(tmp_path) as read:
+        await read.poll()
+        assert numbers(read) == [1]
+        (long,) = read.unreadable
+        assert len(long.original) == 64 << 10
+        await read.poll()
+        assert len(read.unreadable) == 1
+
+
 async def test_what_has_the_name_of_a_file_and_is_none_is_passed_over(tmp_path: Path) -> None:
     folder = NodeFolder(tmp_path)
     folder.append(line_of(made(1)))
