@@ -165,7 +165,8 @@ def failure(
 
 def _elsewhere(response: httpx.Response, target: str) -> str:
     """Return what to do about a redirect, which is never followed."""
-    with suppress(RuntimeError):  # an answer that came by another library has no request
+    # An answer that came by another library has no request, and a target need be no URL.
+    with suppress(RuntimeError, httpx.InvalidURL):
         asked = response.request.url
         wanted = asked.join(target)
         if (asked.scheme, wanted.scheme) == ("http", "https") and asked.host == wanted.host:

@@ -8,6 +8,8 @@ from typing import Final, get_args
 from forwarder.model import Event, EventFilter, Severity
 
 _GRAVITY: Final = {severity: rank for rank, severity in enumerate(get_args(Severity))}
+_SHORT: Final = 256
+"""Characters up to which a text is remembered with what was found."""
 
 Predicate = Callable[[Event], bool]
 
@@ -104,12 +106,12 @@ def _texts(wanted: Sequence[str]) -> Callable[[str], bool]:
     whole = frozenset(text for text in folded if not text.endswith("*"))
     beginnings = tuple(text[:-1] for text in folded if text.endswith("*"))
 
-    @lru_cache(maxsize=1024)
     def matches(text: str) -> bool:
         text = text.casefold()
         return text in whole or text.startswith(beginnings)
 
-    return matches
+    known = lru_cache(maxsize=1024)(matches)
+    return lambda text: known(text) if len(text) <= _SHORT else matches(text)
 
 
 def _folded(values: Sequence[str]) -> frozenset[str]:

@@ -94,13 +94,17 @@ def detail(event: Event, name: str) -> str | None:
     return None
 
 
-@lru_cache(maxsize=4096)
 def addresses(text: str | None) -> tuple[str, ...]:
     """Return the IP addresses in an event's address, nearest to the person first.
 
     Behind proxies it holds several, parted by commas; a zone (``%eth0``) is no part of an address
     that others could use.
     """
+    # Who asks writes the header that it is from, so what is long is not remembered.
+    return _addresses(text) if text is not None and len(text) > _SHORT else _known(text)
+
+
+def _addresses(text: str | None) -> tuple[str, ...]:
     found = []
     for part in (text or "").replace(",", " ").split():
         try:
@@ -108,6 +112,11 @@ def addresses(text: str | None) -> tuple[str, ...]:
         except ValueError:
             continue
     return tuple(found)
+
+
+_SHORT: Final = 256
+"""Characters up to which an address is remembered: four of the longest and more."""
+_known: Final = lru_cache(maxsize=4096)(_addresses)
 
 
 @lru_cache(maxsize=1024)

@@ -3,8 +3,8 @@
 from forwarder.model import Event, Record
 from forwarder.normalizers import soteri
 from forwarder.normalizers.audit import build, unnamed
+from forwarder.normalizers.catalogue import LONGEST, Recognised
 from forwarder.normalizers.catalogue import Catalogue as Catalogue
-from forwarder.normalizers.catalogue import Recognised
 
 
 class CatalogueNormalizer:
@@ -20,5 +20,5 @@ class CatalogueNormalizer:
         recognised = self.catalogue.recognise(record)
         if recognised is None:
             is_soteris = soteri.is_soteris(record)
-            recognised = self._unknown if is_soteris else unnamed(record.action)
+            recognised = self._unknown if is_soteris else unnamed(record.action[:LONGEST])
         return build(record, recognised, source=source)

@@ -20,6 +20,8 @@ from forwarder.normalizers.wording import Wanted, pattern, plain, squeezed, want
 
 _REMEMBERED: Final = 4096
 """Actions whose kind is kept in memory: a Bitbucket has some hundred of them."""
+LONGEST: Final = 1000
+"""Characters of an action, its category and their keys that are looked at, each."""
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -140,6 +142,8 @@ class Catalogue:
         try:
             found = self._remembered[key]
         except KeyError:
+            if max(map(len, key)) > LONGEST:
+                return self.recognise(_begun(record))
             found = self._look_up(record)
             if len(self._remembered) >= _REMEMBERED:
                 self._remembered.clear()
@@ -160,6 +164,17 @@ class Catalogue:
                 conditional = tuple(rule for rule in fitting if rule.is_conditional)
                 return _Open(conditional, otherwise) if conditional else otherwise
         return None
+
+
+def _begun(record: Record) -> Record:
+    """Return the record with the beginnings of the texts that it is recognised by."""
+    return msgspec.structs.replace(
+        record,
+        category=record.category[:LONGEST],
+        category_key=record.category_key[:LONGEST],
+        action=record.action[:LONGEST],
+        action_key=record.action_key[:LONGEST],
+    )
 
 
 def _ready(kinds: Iterable[Kind], never: Sequence[str]) -> tuple[_Rule, ...]:

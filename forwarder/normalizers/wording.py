@@ -10,6 +10,10 @@ _SHORT: Final = 4
 """Letters that a word must have to be looked for inside a key, where nothing parts the words."""
 
 
+_PIECE: Final = re.compile(r"\S{1,256}")
+"""What is normalized at once: the time that takes can grow with the square of its length."""
+
+
 class Wanted(NamedTuple):
     """One thing that a rule asks for; `in_key` is None where it is too short to be found there."""
 
@@ -19,8 +23,12 @@ class Wanted(NamedTuple):
 
 def plain(text: str) -> str:
     """Return the words of `text`, folded, with one space between them."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
+    folded = _PIECE.sub(_normalized, text).casefold()
     return " ".join(re.findall(r"\w+", folded.replace("_", " ")))
+
+
+def _normalized(piece: re.Match[str]) -> str:
+    return unicodedata.normalize("NFKC", piece[0])
 
 
 def squeezed(key: str) -> str:

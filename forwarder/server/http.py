@@ -1,9 +1,12 @@
 """The server itself: a starlette application, run by uvicorn inside the daemon's task group."""
 
+import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import attrgetter
 from pathlib import Path
+from time import monotonic
 from typing import Any, Final
 
 import anyio
@@ -16,6 +19,7 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from forwarder.errors import ConfigError
 from forwarder.server import ServerConfig, api, letters
@@ -26,6 +30,10 @@ from forwarder.telemetry import REGISTRY, publish
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
 _PAGE: Final = Path(__file__).with_name("page")
+_CONNECTIONS: Final = 100
+"""Open at once: a browser has six, Prometheus and an orchestrator one each."""
+_WAITING: Final = 64
+"""Connections that the kernel holds for us, and that are let in at once."""
 
 
 def application(daemon: Daemon, config: ServerConfig) -> ASGIApp:
@@ -77,6 +85,24 @@ def _verdict(problems: list[str], word: str) -> Response:
     return PlainTextResponse("ok\n")
 
 
+class _Connection(H11Protocol):
+    """One of `_CONNECTIONS`: whoever comes when all are taken is let in for one that is idle.
+
+    Without an end to them connections that ask nothing would take every file that the process may
+    have open, and neither a sink nor the store could open its own.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.made_at = monotonic()
+        if len(self.connections) > _CONNECTIONS:
+            known = [each for each in self.connections if isinstance(each, _Connection)]
+            idle = [each for each in known if each.cycle is None or each.cycle.response_complete]
+            oldest = min(idle or known, key=attrgetter("made_at"))
+            self.connections.discard(oldest)
+            oldest.transport.abort()
+
+
 class _Server(uvicorn.Server):
     """Uvicorn without its own signal handlers: the daemon decides when to stop."""
 
@@ -99,7 +125,7 @@ def bind(address: tuple[str, int]) -> socket.socket:
         bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
-        bound.listen(64)
+        bound.listen(_WAITING)
     except OSError as error:
         bound.close()
         host, port = address
@@ -116,6 +142,8 @@ async def serve(daemon: Daemon, bound: socket.socket, config: ServerConfig) -> N
     settings = uvicorn.Config(
         application(daemon, config),
         lifespan="off",
+        http=_Connection,
+        backlog=_WAITING,
         log_config=None,
         access_log=False,
         ws="none",

@@ -290,7 +290,13 @@ class SqlOutbox:
         conditions = dead_letters.conditions(sink=sink, reason=reason, since=since, ids=ids)
         after = 0
         while letters := await self._database.read(
-            partial(dead_letters.dead_letters, conditions=conditions, after=after, limit=_LETTERS)
+            partial(
+                dead_letters.dead_letters,
+                conditions=conditions,
+                after=after,
+                limit=_LETTERS,
+                max_bytes=_WINDOW_BYTES,
+            )
         ):
             for letter in letters:
                 yield letter

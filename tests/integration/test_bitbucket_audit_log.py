@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx
 import msgspec
 import pytest
@@ -573,6 +574,48 @@ async def test_a_line_without_end_is_neither_held_in_memory_nor_in_the_way(tmp_p
         assert numbers(read) == [1, 2]
         (long,) = read.unreadable
         assert len(long.original) == 64 << 10
+
+
+async def test_a_last_line_that_is_too_long_and_torn_is_kept_once_its_file_is_whole(
+    tmp_path: Path,
+) -> None:
+    folder = NodeFolder(tmp_path)
+    folder.append(line_of(made(1)))
+    folder.write(b"x" * (33 << 20))
+    packed = folder.current.with_name(f"{folder.current.name}.gz")
+    packed.write_bytes(gzip.compress(folder.current.read_bytes(), 1))
+    folder.current.unlink()
+    async with reader(tmp_path) as read:
+        await read.poll()
+        assert numbers(read) == [1]
+        (long,) = read.unreadable
+        assert len(long.original) == 64 << 10
+        await read.poll()
+        assert len(read.unreadable) == 1
+
+
+async def test_what_has_the_name_of_a_file_and_is_none_is_passed_over(tmp_path: Path) -> None:
+    folder = NodeFolder(tmp_path)
+    folder.append(line_of(made(1)))
+    (tmp_path / "20200302.00000.audit.log").mkdir()
+    os.mkfifo(tmp_path / "20200302.00001.audit.log")
+    (tmp_path / "20200302.00002.audit.log").symlink_to("/dev/zero")
+    async with reader(tmp_path, start_at="now") as read:
+        with anyio.fail_after(10):
+            assert (await read.source.probe()).startswith("1 file in 1 folder")
+            await read.poll()
+            folder.append(line_of(made(2)))
+            await read.poll()
+    assert numbers(read) == [2]
+
+
+async def test_a_name_with_digits_of_another_kind_does_not_stop_the_others(tmp_path: Path) -> None:
+    folder = NodeFolder(tmp_path)
+    folder.append(line_of(made(1)))
+    (tmp_path / "\u00b21.audit.log").touch()
+    async with reader(tmp_path) as read:
+        await read.poll()
+        assert numbers(read) == [1]
 
 
 async def test_where_no_file_is_the_remedy_is_said(tmp_path: Path) -> None:

@@ -140,6 +140,18 @@ def _most_memory() -> int:
     return int(found[1]) * 1024
 
 
+async def test_dead_letters_are_looked_at_without_all_of_them_in_memory(outbox: SqlOutbox) -> None:
+    large = [Unreadable(b"%d" % number + b"x" * 1_000_000, "?") for number in range(40)]
+    await outbox.append("bitbucket", [], MARK, unreadable=large)
+    del large
+    tracemalloc.start()
+    found = [letter.id async for letter in outbox.dead_letters()]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(found) == 40
+    assert peak < 16_000_000
+
+
 async def test_pages_and_receipts_go_with_their_events(outbox: SqlOutbox) -> None:
     for number in range(20, 60, 10):
         await outbox.append("bitbucket", events(10, first=number), MARK)

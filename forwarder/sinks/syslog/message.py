@@ -33,7 +33,6 @@ _encode: Final = msgspec.json.Encoder().encode
 
 # Every control character but TAB, which LEEF needs between its values.
 _CONTROLS: Final = bytes(code for code in (*range(32), 127) if code != 9)
-_CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class Header(Protocol):
@@ -52,7 +51,9 @@ def without_controls(text: bytes) -> bytes:
     """
     if len(text.translate(None, _CONTROLS)) == len(text):
         return text
-    return _CONTROL.sub(lambda found: b"#%03o" % found[0][0], text)
+    for code in set(_CONTROLS).intersection(text):  # a megabyte of them takes 50 ms so
+        text = text.replace(b"%c" % code, b"#%03o" % code)
+    return text
 
 
 class Rfc5424:

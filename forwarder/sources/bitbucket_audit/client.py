@@ -170,14 +170,19 @@ class Client:
         self._no_login_page(response, body)
         return body
 
-    async def _get(self, path: str, params: Params) -> tuple[httpx.Response, bytearray]:
+    async def _get(
+        self, path: str, params: Params, *, anonymous: bool = False
+    ) -> tuple[httpx.Response, bytearray]:
         """Return the answer and its body, unpacked; no redirect is followed."""
         headers = {"Accept": "application/json"}
+        auth = None if anonymous else httpx.USE_CLIENT_DEFAULT
         try:
             with anyio.fail_after(self._patience):
                 async with (
                     translated(self._where),
-                    self._http.stream("GET", path, params=params, headers=headers) as response,
+                    self._http.stream(
+                        "GET", path, params=params, headers=headers, auth=auth
+                    ) as response,
                 ):
                     body = bytearray()
                     if "," in response.headers.get("Content-Encoding", ""):
@@ -247,11 +252,10 @@ class Client:
         Raises:
             TransientError: nobody answers.
         """
-        async with translated(self._where):
-            response = await self._http.get(f"{url}/status", auth=None)
         try:
-            return response.status_code in (200, 503) and "state" in response.json()
-        except (ValueError, TypeError):
+            response, body = await self._get(f"{url}/status", {}, anonymous=True)
+            return response.status_code in (200, 503) and "state" in json.loads(body)
+        except (TooLargeError, ValueError, TypeError, RecursionError):
             return False
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -17,6 +18,8 @@ _TOKEN: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{},:]', re.DOTAL
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 T = TypeVar("T", bound=msgspec.Struct)
+
+_fields: Final = cache(msgspec.structs.fields)
 
 
 class Number(str):
@@ -47,7 +50,7 @@ def split(body: bytes) -> tuple[list[bytes], bytes]:
             if in_entities and token in b",]" and (found := body[element:at].strip()):
                 entities.append(found)
                 rest += body[copied:element] + b"0"
-                copied = at
+                copied = element = at  # where brackets do not pair, nothing is taken twice
             depth += 1 if token in b"[{" else -1 if token in b"]}" else 0
             if depth == 2 and token in b"[,":
                 element = end
@@ -97,7 +100,7 @@ def _each(shape: type[T], value: object, *, alone: str) -> Iterator[T]:
 def _filled(shape: type[T], value: object, *, alone: str) -> T:
     """Return `value`'s fields as texts; what is no object goes whole into the field `alone`."""
     given: dict[str, Any] = value if isinstance(value, dict) else {alone: value}
-    fields = msgspec.structs.fields(shape)
+    fields = _fields(shape)
     return shape(**{field.name: _text(given.get(field.encode_name)) for field in fields})
 
 

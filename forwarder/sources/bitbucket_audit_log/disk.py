@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 from typing import BinaryIO, Final, cast
 
 PATTERN: Final = "*.audit.log"
@@ -44,7 +45,7 @@ class LogFile:
     def order(self) -> tuple[int | str, ...]:
         """What sorts the files of a folder by age: numbers in their names count as numbers."""
         parts = re.split(r"(\d+)", os.path.basename(self.stem))  # noqa: PTH119  as above
-        return tuple(int(part) if part.isdigit() else part for part in parts)
+        return tuple(int(part) if part.isdecimal() else part for part in parts)
 
 
 class Disk:
@@ -53,7 +54,8 @@ class Disk:
     def find(self, pattern: str) -> list[LogFile]:
         """Return the files that match a pattern, or that lie in the folder it names, in any order.
 
-        One that was compressed is there too, as long as its original is not.
+        Folders, pipes and devices are none. One that was compressed is there too, as long as its
+        original is not.
         """
         if os.path.isdir(pattern):  # noqa: PTH112  a pattern is text
             os.scandir(pattern).close()  # glob is silent about what it may not see
@@ -85,5 +87,7 @@ class Disk:
         try:
             status = Path(path).stat()
         except FileNotFoundError:  # rotated out just now
+            return None
+        if not S_ISREG(status.st_mode):  # to open a pipe waits for whoever writes to it
             return None
         return LogFile(path, status.st_dev, status.st_ino, status.st_size, status.st_mtime)

@@ -100,6 +100,8 @@ def lines(contents: BinaryIO, offset: int, *, settled: bool) -> Iterator[tuple[b
         if len(rest) > LONGEST:
             skipped = _to_the_end_of_the_line(contents)
             if skipped is None:
+                if settled:
+                    yield rest[:_KEPT], contents.tell()
                 return
             offset += len(rest) + skipped
             yield rest[:_KEPT], offset

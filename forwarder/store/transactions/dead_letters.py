@@ -24,7 +24,7 @@ from forwarder.errors import Reason
 from forwarder.model import Batch, DeadLetter, Event, Rejection, Stored, Unreadable, body_of
 from forwarder.store.schema import DEAD_LETTERS, DISCARDED
 from forwarder.store.transactions import trails
-from forwarder.store.transactions.events import stored
+from forwarder.store.transactions.events import STREAMED, stored
 from forwarder.times import milliseconds, moment
 
 _TEST: Final[Reason] = "test"
@@ -113,16 +113,32 @@ def conditions(
 
 
 def dead_letters(
-    connection: Connection, conditions: Sequence[ColumnElement[bool]], after: int, limit: int
+    connection: Connection,
+    conditions: Sequence[ColumnElement[bool]],
+    after: int,
+    limit: int,
+    max_bytes: int,
 ) -> list[DeadLetter]:
-    """Return dead letters after the id `after` that meet the conditions, oldest first."""
+    """Return dead letters after the id `after` that meet the conditions, oldest first.
+
+    One at least if there is one.
+    """
     rows = connection.execute(
         select(DEAD_LETTERS)
         .where(DEAD_LETTERS.c.id > after, *conditions)
         .order_by(DEAD_LETTERS.c.id)
         .limit(limit)
+        .execution_options(**STREAMED)
     )
-    return [_letter(row) for row in rows]
+    letters: list[DeadLetter] = []
+    total = 0
+    for row in rows:
+        letters.append(_letter(row))
+        total += len(row.body)
+        if total >= max_bytes:
+            break
+    rows.close()
+    return letters
 
 
 def of_event(connection: Connection, event_id: str) -> list[DeadLetter]:

@@ -2,6 +2,7 @@
 
 import re
 import string
+import time
 
 import pytest
 from hypothesis import given
@@ -257,6 +258,22 @@ def test_soteri_itself_switched_off_is_critical(action):
         source="b",
     )
     assert (event.kind, event.severity) == ("bitbucket.soteri_switched_off", "critical")
+
+
+# Marks in the wrong order, with nothing or with what becomes a mark between them.
+@pytest.mark.parametrize("part", ["\u0315\u0300", "\u0315\uff9e", "\ufdfa", "soter ", " "])
+def test_a_long_text_is_looked_through_in_a_time_that_grows_with_it_alone(part):
+    text = part * (200_000 // len(part.encode()))
+    attributes = (Attribute(name="Plugin name", value=f"{text}Soteri"),)
+    began = time.thread_time()
+    kind_of("App disabled", category="Apps", attributes=attributes)
+    assert time.thread_time() - began < 2.0
+
+
+def test_letters_that_are_written_with_marks_beside_them_are_the_same_letters():
+    attributes = (Attribute(name="Plugin name", value="e\u0301 \uff33oteri\u00a0for\u3000x"),)
+    found = kind_of("App disabled", category="Apps", attributes=attributes)
+    assert found == "bitbucket.soteri_switched_off"
 
 
 def test_an_app_that_is_told_by_an_attribute_counts_as_well():

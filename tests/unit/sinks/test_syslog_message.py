@@ -1,6 +1,7 @@
 """Headers: read back by a strict parser that knows nothing of ours."""
 
 import re
+import time
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -188,3 +189,11 @@ def test_hostile_text_is_replaced_byte_for_byte_as_documented():
     assert parsed.structured_data[SD_ID]["source"] == (
         'a"b\\c]d#015#012e#000f#033[31mg\u2028h]] x="1" \U0001f600?'
     )
+
+
+def test_a_message_of_nothing_but_controls_is_written_in_a_moment():
+    began = time.thread_time()
+    written = without_controls(bytes(range(32)) * 60_000)
+    assert time.thread_time() - began < 0.7
+    assert written[:9] == b"#000#001#"
+    assert len(written) == 60_000 * (31 * 4 + 1)

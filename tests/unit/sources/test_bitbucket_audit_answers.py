@@ -78,7 +78,7 @@ class Endless(httpx.AsyncByteStream):
         self.taken = 0
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        while True:
+        while self.taken < 1 << 30:
             self.taken += 1 << 20
             yield b" " * (1 << 20)
 
@@ -94,6 +94,30 @@ async def test_an_answer_without_an_end_is_given_up() -> None:
         await read(endless)
     assert all(stream.taken <= MOST_BYTES + (2 << 20) for stream in streams)
     assert len(streams) == 10  # 1000 rows, 500, ... 1
+
+
+@pytest.mark.parametrize("body", [None, b"[" * 100_000, b"7", b"\xff"])
+async def test_what_a_probe_asks_whether_it_is_a_bitbucket_may_answer_anything(
+    body: bytes | None,
+) -> None:
+    streams: list[Endless] = []
+
+    def something(request: httpx.Request) -> httpx.Response:
+        if not request.url.path.endswith("/status"):
+            return httpx.Response(404)
+        assert "Authorization" not in request.headers
+        if body is not None:
+            return httpx.Response(200, content=body)
+        streams.append(Endless())
+        return httpx.Response(200, stream=streams[-1])
+
+    config = BitbucketAuditConfig.model_validate(
+        {"type": "bitbucket_audit", "url": "https://b", "token": "t"}
+    )
+    async with config.open(name="b", transport=httpx.MockTransport(something)) as source:
+        with pytest.raises(AccessError, match="no Bitbucket"):
+            await source.probe()
+    assert all(stream.taken <= MOST_BYTES + (2 << 20) for stream in streams)
 
 
 async def test_a_packed_answer_is_measured_unpacked() -> None:

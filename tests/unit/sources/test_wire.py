@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forwarder.model import Actor, AffectedObject, Attribute, Change, Record, Unreadable
-from forwarder.sources.bitbucket_audit import wire
+from forwarder.sources.bitbucket_audit import lenient, wire
 
 GOOD: dict[str, Any] = {
     "timestamp": "2021-11-27T17:38:58.087Z",
@@ -345,6 +345,11 @@ def test_what_is_no_json_is_not_taken_for_something_else(body: bytes) -> None:
     with pytest.raises(ValueError, match=r".") as caught:
         wire.page(body)
     assert not isinstance(caught.value, wire.NotAPageError)
+
+
+def test_brackets_that_do_not_pair_take_no_part_of_a_page_twice() -> None:
+    entities, rest = lenient.split(b'{"entities":[1' + b"]{" * 10_000)
+    assert sum(map(len, entities)) + len(rest) < 50_000
 
 
 def test_the_cursor_may_be_absent_or_null_on_the_last_page() -> None:
