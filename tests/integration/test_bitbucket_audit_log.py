@@ -706,3 +706,12 @@ async def test_each_road_fills_the_holes_of_the_other_and_no_event_comes_twice(
     stored = [event async for _, event in outbox.events(EventFilter())]
     assert len([one for one in stored if one.action_key != searches]) == len(truth)
     assert {one.source for one in stored} == {"bitbucket", "files"}
+
+
+async def test_a_name_that_is_no_text_does_not_stop_the_others(tmp_path: Path) -> None:
+    folder = NodeFolder(tmp_path)
+    folder.append(line_of(made(1)))
+    (tmp_path / "2020\udcff.audit.log").write_bytes(line_of(made(2)))
+    async with reader(tmp_path) as read:
+        await read.poll()
+        assert numbers(read) == [1]

@@ -54,7 +54,8 @@ class Disk:
     def find(self, pattern: str) -> list[LogFile]:
         """Return the files that match a pattern, or that lie in the folder it names, in any order.
 
-        Folders, pipes and devices are none. One that was compressed is there too, as long as its
+        Folders, pipes and devices are none, nor is what has a name that no checkpoint can hold
+        (Bitbucket's are dates and numbers). One that was compressed is there too, as long as its
         original is not.
         """
         if os.path.isdir(pattern):  # noqa: PTH112  a pattern is text
@@ -90,4 +91,14 @@ class Disk:
             return None
         if not S_ISREG(status.st_mode):  # to open a pipe waits for whoever writes to it
             return None
+        if not _is_utf8(path):
+            return None
         return LogFile(path, status.st_dev, status.st_ino, status.st_size, status.st_mtime)
+
+
+def _is_utf8(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
