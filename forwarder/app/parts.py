@@ -61,6 +61,13 @@ class _Running:
     ended: anyio.Event
 
 
+@dataclass(frozen=True, slots=True)
+class _Awaited:
+    part: Part
+    scope: anyio.CancelScope
+    ended: anyio.Event
+
+
 class Forgetful:
     """The memory of a sink that is not to send: the daemon's own is not touched."""
 
@@ -84,6 +91,7 @@ class Parts:
         self._begun = anyio.Event()
         self._stopped = False
         self._running: dict[Key, _Running] = {}
+        self._awaited: dict[Key, _Awaited] = {}
 
     async def open(self, part: Part, outbox: Outbox) -> None:
         """Open `part` on `outbox`; its loop runs at once, or with `begin` if that is to come.
@@ -101,8 +109,13 @@ class Parts:
         """Let the part's loop end after the step that it is in, and close the part.
 
         A step that takes longer than `patience` seconds is cut short; nothing is lost by that.
+        One that could not be opened yet is not tried any more.
         """
-        running = self._running[key]
+        if awaited := self._awaited.get(key):
+            awaited.scope.cancel()
+            await awaited.ended.wait()
+        if (running := self._running.get(key)) is None:
+            return
         running.stop.request()
         with anyio.move_on_after(patience):
             await running.ended.wait()
@@ -113,21 +126,41 @@ class Parts:
     async def put(self, part: Part, outbox: Outbox, *, patience: float) -> None:
         """Have `part` run in place of its namesake, if there is one, unless all are stopped.
 
+        One that cannot be opened is tried again and again beside: whoever mends the configuration
+        instead must not have to wait for it.
+
         Raises:
             StoreError: the outbox cannot be used.
         """
-        if part.key in self._running:
-            await self.close(part.key, patience=patience)
-        while not self._stopped:
-            try:
-                await self.open(part, outbox)
-            except ConfigError as error:  # it was well when it was rehearsed: a file has gone
-                log.warning("part.unopened", part=part.name, problems=error.problems)
-            except TransientError as error:  # a new sink's position wants room on the disk
-                log.warning("part.unopened", part=part.name, problems=[str(error)])
-            else:
-                return
-            await anyio.sleep(_AGAIN)
+        await self.close(part.key, patience=patience)
+        if await self._opens(part, outbox):
+            return
+        awaited = _Awaited(part, anyio.CancelScope(), anyio.Event())
+        self._awaited[part.key] = awaited
+        self._group.start_soon(self._open_later, awaited, outbox)
+
+    async def _open_later(self, awaited: _Awaited, outbox: Outbox) -> None:
+        with awaited.scope:
+            is_done = False
+            while not is_done:
+                await anyio.sleep(_AGAIN)
+                is_done = await self._opens(awaited.part, outbox)
+        del self._awaited[awaited.part.key]
+        awaited.ended.set()
+
+    async def _opens(self, part: Part, outbox: Outbox) -> bool:
+        """Return whether there is nothing left to try: it is open, or all are stopped."""
+        if self._stopped:
+            return True
+        try:
+            await self.open(part, outbox)
+        except ConfigError as error:  # it was well when it was rehearsed: a file has gone
+            log.warning("part.unopened", part=part.name, problems=error.problems)
+        except TransientError as error:  # a new sink's position wants room on the disk
+            log.warning("part.unopened", part=part.name, problems=[str(error)])
+        else:
+            return True
+        return False
 
     def stop(self) -> None:
         """Let every loop end after the step that it is in; none begins any more."""
@@ -148,8 +181,9 @@ class Parts:
 
     @property
     def open_parts(self) -> dict[Key, Part]:
-        """The parts that are open."""
-        return {key: running.part for key, running in self._running.items()}
+        """The parts that are open, and those that are to be as soon as they can."""
+        parts = {key: awaited.part for key, awaited in self._awaited.items()}
+        return parts | {key: running.part for key, running in self._running.items()}
 
     @property
     def loops(self) -> list[Loop]:
