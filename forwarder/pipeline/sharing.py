@@ -146,7 +146,8 @@ class Sharing:
         name = held.lease.name
         try:
             with held.scope:
-                await self._runs[name](held.lease, held.stop)
+                if run := self._runs.get(name):  # none where it was taken out meanwhile
+                    await run(held.lease, held.stop)
         except LeaseLost as error:
             log.warning("lease.lost", part=name, error=str(error))
         except TransientError as error:

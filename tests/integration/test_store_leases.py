@@ -9,6 +9,7 @@ from threading import Event
 import anyio
 import pytest
 from anyio import to_thread
+from structlog.testing import capture_logs
 
 from forwarder.errors import LeaseLost, StoreError, TransientError
 from forwarder.interfaces import Outbox
@@ -311,3 +312,19 @@ async def test_a_hundred_sources_are_even_over_three_replicas_as_they_come_and_g
             stop.request()
     assert played.twice == []
     assert Counter(map(len, played.running.values())) == {0: 3}
+
+
+async def test_what_is_taken_out_of_the_configuration_while_it_is_claimed_is_let_go(
+    pg: Postgres,
+) -> None:
+    async def run(lease: Lease, stop: Stop) -> None:
+        await stop.wait()
+
+    async with replicas(pg.database(), 1) as (outbox,):
+        assert outbox.leases
+        sharing = Sharing(outbox.leases, {"sinks.a": run})
+        with capture_logs() as said:
+            async with anyio.create_task_group() as group:
+                await sharing.share_once(group)
+                sharing.swap({}, [])
+        assert [line["event"] for line in said] == ["lease.taken", "lease.released"]
