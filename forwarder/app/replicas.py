@@ -99,6 +99,7 @@ async def _everything(leases: Leases, names: Sequence[str]) -> Sequence[Lease]:
     others = [each.name for each in shares.replicas if each.name != leases.replica]
     held = [] if others else await leases.claim([*names, HOUSE])
     if len(held) <= len(names):
+        await leases.release(held)
         await leases.leave()
         raise StoreLocked(
             f"other replicas run on this store: {', '.join(others) or 'one is just starting'}",

@@ -11,7 +11,8 @@ import pytest
 from anyio import to_thread
 from structlog.testing import capture_logs
 
-from forwarder.errors import LeaseLost, StoreError, TransientError
+from forwarder.app.replicas import HOUSE, alone, ungrouped
+from forwarder.errors import LeaseLost, StoreError, StoreLocked, TransientError
 from forwarder.interfaces import Outbox
 from forwarder.model import Checkpoint, EventFilter, Lease, Receipt
 from forwarder.pipeline.sharing import Sharing
@@ -328,3 +329,15 @@ async def test_what_is_taken_out_of_the_configuration_while_it_is_claimed_is_let
                 await sharing.share_once(group)
                 sharing.swap({}, [])
         assert [line["event"] for line in said] == ["lease.taken", "lease.released"]
+
+
+async def test_whoever_cannot_have_the_store_alone_keeps_no_part_from_the_others(
+    pg: Postgres,
+) -> None:
+    async with replicas(pg.database(), 2) as (once, starting):
+        assert starting.leases
+        await starting.leases.claim([HOUSE])  # so it is just about to be known
+        with pytest.raises(StoreLocked, match="just starting"), ungrouped():
+            async with anyio.create_task_group() as group:
+                await group.start(alone, once, PARTS)
+        assert len(await starting.leases.claim(PARTS)) == len(PARTS)
