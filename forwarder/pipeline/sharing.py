@@ -9,7 +9,7 @@ import anyio
 import structlog
 from anyio.abc import TaskGroup
 
-from forwarder.errors import LeaseLost, StoreError, TransientError
+from forwarder.errors import ForwarderError, LeaseLost, StoreError, TransientError
 from forwarder.interfaces import Leases
 from forwarder.model import Lease
 from forwarder.pipeline.shares import assignment
@@ -105,9 +105,7 @@ class Sharing:
         try:
             return await self._share(group, set() if leaving else wanted, begun)
         except TransientError as error:
-            if not self.trouble:
-                log.warning("store.unreachable", error=str(error), remedy=error.remedy)
-            self.trouble = str(error)
+            self._miss(error)
             return min(_AGAIN, self._leases.ttl / RENEWALS)
 
     async def _share(self, group: TaskGroup, wanted: set[str], begun: float) -> float:
@@ -175,10 +173,15 @@ class Sharing:
             try:
                 await self._leases.release([lease])
             except (StoreError, TransientError) as error:
-                self.trouble = str(error)
+                self._miss(error)
                 log.debug("lease.kept", part=lease.name, error=self.trouble)
             else:
                 log.info("lease.released", part=lease.name)
+
+    def _miss(self, error: ForwarderError) -> None:
+        if not self.trouble:
+            log.warning("store.unreachable", error=str(error), remedy=error.remedy)
+        self.trouble = str(error)
 
     async def _guard(self) -> None:
         """Cancel everything that runs when the leases may end before they could be renewed."""

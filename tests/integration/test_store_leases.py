@@ -331,6 +331,28 @@ async def test_what_is_taken_out_of_the_configuration_while_it_is_claimed_is_let
         assert [line["event"] for line in said] == ["lease.taken", "lease.released"]
 
 
+async def test_a_server_that_is_first_missed_when_a_part_is_let_go_is_told_of_once() -> None:
+    async def run(lease: Lease, stop: Stop) -> None:
+        await stop.wait()
+
+    with postgres() as server:
+        async with replicas(server.database(), 1) as (outbox,):
+            assert outbox.leases
+            sharing = Sharing(outbox.leases, {"sinks.a": run})
+            with capture_logs() as said:
+                async with anyio.create_task_group() as group:
+                    await sharing.share_once(group)
+                    await to_thread.run_sync(server.stop)
+                    sharing.swap({"sinks.a": run}, ["sinks.a"])
+                    await until(lambda: not sharing.held)
+                    await sharing.share_once(group)
+                    await to_thread.run_sync(server.start)
+                    await sharing.share_once(group)
+                    group.cancel_scope.cancel()
+            told = [line["event"] for line in said if line["event"].startswith("store.")]
+            assert told == ["store.unreachable", "store.recovered"]
+
+
 async def test_whoever_cannot_have_the_store_alone_keeps_no_part_from_the_others(
     pg: Postgres,
 ) -> None:
