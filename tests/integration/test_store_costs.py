@@ -98,6 +98,25 @@ async def test_letters_are_read_on_where_the_last_few_ended(
     assert plans.scans == []
 
 
+async def test_events_are_found_by_their_ids_however_many_others_are_stored(
+    outbox: SqlOutbox,
+) -> None:
+    """Looked for everywhere, a page of `reconcile --repair` took a second a million stored."""
+    many = events(30_000)
+    await outbox.append("bitbucket", many, MARK)
+    statements: list[str] = []
+    event.listen(
+        outbox._database._engine,
+        "before_cursor_execute",
+        lambda _connection, _cursor, text, *_: statements.append(text),
+    )
+    wanted = EventFilter(event_ids=tuple(each.event_id for each in many[20_000:20_003]))
+    assert [place async for place, _ in outbox.events(wanted)] == [20_001, 20_002, 20_003]
+    assert len([text for text in statements if text.startswith("SELECT")]) == 2
+    none = EventFilter(event_ids=("0" * 32, "f" * 32))
+    assert [found async for found in outbox.events(none)] == []
+
+
 async def test_the_watch_on_statements_would_see_a_scan(outbox: SqlOutbox) -> None:
     plans = Plans()
     plans.watch(outbox)
