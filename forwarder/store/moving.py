@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from threading import Lock
 from typing import Final
 
 from anyio import to_thread
@@ -52,7 +53,11 @@ async def move(
             await _must_be_free(target)
             return await to_thread.run_sync(_counted, found)
         async with _opened(target, make=True) as made:
-            return await to_thread.run_sync(_move, found, made, progress)
+            moving = _Moving(progress)
+            try:
+                return await to_thread.run_sync(moving.run, found, made)
+            finally:
+                moving.end()
 
 
 Database = SqliteDatabase | PostgresDatabase
@@ -113,29 +118,49 @@ def _counted(database: Database) -> list[Moved]:
         return [Moved(each.name, _count(connection, each), 0) for each in _TABLES]
 
 
-def _move(source: Database, target: Database, progress: Progress) -> list[Moved]:
-    with _connected(source) as read, _connected(target) as write:
-        _alone(read)
-        _alone(write)
-        _must_be_empty(write)
-        write.execute(delete(schema.PLACES))
-        moved = [_copied(read, write, each, progress) for each in _TABLES]
-        for each in moved:
-            if each.found != each.moved:
-                raise StoreError(f"{each.found} rows of {each.table} became {each.moved}")
-        _number_on(read, write)
-        write.commit()
-        return moved
+class _Moving:
+    """A move in a thread: Ctrl-C ends the waiting for it alone, and so must end it too."""
 
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._is_ended = False
+        self._runs = Lock()
 
-def _copied(read: Connection, write: Connection, table: Table, progress: Progress) -> Moved:
-    total = _count(read, table)
-    done = 0
-    for rows in _parts(read, table):
-        write.execute(insert(table), rows)
-        done += len(rows)
-        progress(table.name, done, total)
-    return Moved(table.name, total, _count(write, table))
+    def end(self) -> None:
+        """Return when it has ended; what is not committed by now is rolled back."""
+        self._is_ended = True
+        with self._runs:
+            pass
+
+    def run(self, source: Database, target: Database) -> list[Moved]:
+        """Copy all, in one transaction; return what was counted in both."""
+        with self._runs, _connected(source) as read, _connected(target) as write:
+            _alone(read)
+            _alone(write)
+            _must_be_empty(write)
+            write.execute(delete(schema.PLACES))
+            moved = [self._copied(read, write, each) for each in _TABLES]
+            for each in moved:
+                if each.found != each.moved:
+                    raise StoreError(f"{each.found} rows of {each.table} became {each.moved}")
+            _number_on(read, write)
+            self._must_go_on()
+            write.commit()
+            return moved
+
+    def _copied(self, read: Connection, write: Connection, table: Table) -> Moved:
+        total = _count(read, table)
+        done = 0
+        for rows in _parts(read, table):
+            self._must_go_on()
+            write.execute(insert(table), rows)
+            done += len(rows)
+            self._progress(table.name, done, total)
+        return Moved(table.name, total, _count(write, table))
+
+    def _must_go_on(self) -> None:
+        if self._is_ended:
+            raise StoreError("moving was interrupted: the other store is as it was")
 
 
 def _parts(read: Connection, table: Table) -> Iterator[list[dict[str, object]]]:

@@ -409,11 +409,13 @@ class SqlMemory:
 
 
 def _ids(wanted: EventFilter) -> tuple[str, str] | None:
-    """Return the span of ids that the wanted times lead to, or None where it says nothing.
+    """Return the span of ids that the wanted ids or times lead to, or None where it says nothing.
 
     Ids begin with the time in 48 bits, so those of before 1970 sort behind all others: a span
     without a beginning, or with one that early, would miss them.
     """
+    if wanted.event_ids:
+        return min(wanted.event_ids), f"{max(wanted.event_ids)}g"
     if wanted.since is None or (since := milliseconds(wanted.since)) <= 0:
         return None
     # A millisecond more on either side: how a source rounds is its own affair.

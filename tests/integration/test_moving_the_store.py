@@ -1,7 +1,9 @@
 """A store is moved from SQLite to PostgreSQL and back, and all goes on where it was."""
 
+import asyncio
 from itertools import pairwise
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -161,6 +163,30 @@ async def test_what_is_interrupted_leaves_the_other_store_empty(
     await move(file, server, dry_run=False, progress=quiet)
     async with server.open() as outbox:
         assert (await outbox.status()).events == 1200
+
+
+async def test_ctrl_c_ends_a_move_before_anything_is_in_the_other_store(tmp_path: Path) -> None:
+    """Ctrl-C cancels the task, and not the thread that copies."""
+    file = StoreConfig(url=f"sqlite:///{tmp_path}/file.db")
+    other = StoreConfig(url=f"sqlite:///{tmp_path}/other.db")
+    async with file.open() as outbox:
+        await fill(outbox)
+    loop = asyncio.get_running_loop()
+    is_pressed = Event()
+
+    def cancel() -> None:
+        moving.cancel()
+        is_pressed.set()
+
+    def press(table: str, done: int, _total: int) -> None:
+        if table == "events" and done == 500:
+            loop.call_soon_threadsafe(cancel)
+            assert is_pressed.wait(10)
+
+    moving = asyncio.create_task(move(file, other, dry_run=False, progress=press))
+    with pytest.raises(asyncio.CancelledError):
+        await moving
+    assert Moved("events", 1200, 1200) in await move(file, other, dry_run=False, progress=quiet)
 
 
 async def test_nothing_moves_while_a_forwarder_runs(tmp_path: Path, pg: Postgres) -> None:

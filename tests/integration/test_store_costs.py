@@ -10,7 +10,8 @@ import msgspec
 import pytest
 from sqlalchemy import Connection, event
 
-from forwarder.model import Batch, Checkpoint, EventFilter, Receipt, Unreadable
+from forwarder.errors import Reason
+from forwarder.model import Batch, Checkpoint, EventFilter, Receipt, Rejection, Unreadable
 from forwarder.store import StoreConfig
 from forwarder.store.outbox import SqlOutbox
 from tests.fakes.events import BEGINNING, events, numbered
@@ -77,6 +78,43 @@ async def test_nothing_that_the_daemon_does_often_reads_a_table_whole_or_sorts_i
     assert len([place async for place, _ in outbox.events(wanted)]) == 10
     assert len(plans.statements) > 20
     assert plans.scans == []
+
+
+@pytest.mark.parametrize("reason", [None, "malformed"])
+async def test_letters_are_read_on_where_the_last_few_ended(
+    outbox: SqlOutbox, reason: Reason | None
+) -> None:
+    """Sorted anew for each few, a hundred thousand letters of one sink took minutes."""
+    batch = await outbox.read("splunk", limit=10, max_bytes=10**6)
+    assert batch is not None
+    refused = tuple(Rejection(each.event_id, "malformed", "no") for each in batch.events)
+    await outbox.settle("splunk", batch, Receipt(refused))
+    plans = Plans()
+    plans.watch(outbox)
+    found = [letter.id async for letter in outbox.dead_letters(sink="splunk", reason=reason)]
+    assert len(found) == 10
+    assert found == sorted(found)
+    assert [letter async for letter in outbox.dead_letters(sink="siem", reason=reason)] == []
+    assert plans.scans == []
+
+
+async def test_events_are_found_by_their_ids_however_many_others_are_stored(
+    outbox: SqlOutbox,
+) -> None:
+    """Looked for everywhere, a page of `reconcile --repair` took a second a million stored."""
+    many = events(30_000)
+    await outbox.append("bitbucket", many, MARK)
+    statements: list[str] = []
+    event.listen(
+        outbox._database._engine,
+        "before_cursor_execute",
+        lambda _connection, _cursor, text, *_: statements.append(text),
+    )
+    wanted = EventFilter(event_ids=tuple(each.event_id for each in many[20_000:20_003]))
+    assert [place async for place, _ in outbox.events(wanted)] == [20_001, 20_002, 20_003]
+    assert len([text for text in statements if text.startswith("SELECT")]) == 2
+    none = EventFilter(event_ids=("0" * 32, "f" * 32))
+    assert [found async for found in outbox.events(none)] == []
 
 
 async def test_the_watch_on_statements_would_see_a_scan(outbox: SqlOutbox) -> None:

@@ -102,7 +102,10 @@ def conditions(
     """Return what a wanted letter meets."""
     wanted: list[ColumnElement[bool]] = []
     if sink is not None:
-        wanted.append(DEAD_LETTERS.c.sink == sink)
+        # Of a sink alone the index on sinks and reasons would find all that are left, to be sorted
+        # anew for each few: so that it is not taken, and letters are read on in their order.
+        by = DEAD_LETTERS.c.sink if reason is not None else DEAD_LETTERS.c.sink.concat("")
+        wanted.append(by == sink)
     if reason is not None:
         wanted.append(DEAD_LETTERS.c.reason == reason)
     if since is not None:
