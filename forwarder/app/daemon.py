@@ -1,6 +1,7 @@
 """The daemon: its parts, what it keeps beside them, and how it changes while it runs."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -163,7 +164,10 @@ class Daemon:
 
     async def replay_letters(self, ids: Sequence[int]) -> Replayed:
         """Try dead letters again; see `letters.replay_letters`."""
-        found = [letter async for letter in self.outbox.dead_letters(ids=ids)]
+        found = [
+            replace(letter, body=b"") if letter.sink else letter  # a sink's is sent from the store
+            async for letter in self.outbox.dead_letters(ids=ids)
+        ]
         return await replay_letters(self._config, self.outbox, found)
 
     def reopen(self) -> None:

@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 
 from forwarder.config import Config
 from forwarder.interfaces import Outbox, Rereads
-from forwarder.model import DeadLetter, Event, Record, Replayed, Unreadable
+from forwarder.model import DeadLetter, Event, Record, Replayed, Unreadable, body_of
 from forwarder.normalizers import CatalogueNormalizer
 from forwarder.span import many
 
@@ -78,8 +78,9 @@ async def _adopted(
         return False, f"{letter.id} stays: it still cannot be read: {record.detail}"
     try:
         event = normalize(record, letter.source)
+        body_of(event)  # it must be possible to write it
     except Exception as error:  # noqa: BLE001  whatever a record does to a normalizer
-        return False, f"{letter.id} stays: the normalizer failed: {error}"
+        return False, f"{letter.id} stays: it cannot be made an event: {error}"
     new = await outbox.adopt(letter.id, event)
     said = "is read now, and goes to every sink" if new else "had been read again already"
     return True, f"{letter.id} {said}: event {event.event_id}"

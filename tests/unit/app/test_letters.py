@@ -6,11 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from forwarder.app.letters import replay_letters
 from forwarder.config import load
-from forwarder.model import Checkpoint, Unreadable
+from forwarder.model import Checkpoint, Record, Unreadable
 from tests.fakes.events import BEGINNING
 from tests.fakes.outbox import MemoryOutbox
+from tests.fakes.source import make_record
 
 LEAST = {
     "FORWARDER_SOURCES__BITBUCKET__TYPE": "bitbucket_audit",
@@ -32,7 +35,7 @@ class Counted:
         self.opened += 1
         yield self
 
-    def decode(self, original: bytes) -> Unreadable:
+    def decode(self, original: bytes) -> Record | Unreadable:
         return Unreadable(original, "as before")
 
 
@@ -51,3 +54,21 @@ async def test_many_records_of_one_source_open_it_once(tmp_path: Path) -> None:
         *(f"{number} stays: it still cannot be read: as before" for number in (1, 2, 3)),
         "4 stays: there is no source gone any more",
     )
+
+
+class Generous(Counted):
+    """A source that reads what nobody can write down again."""
+
+    def decode(self, original: bytes) -> Record:
+        return structs.replace(make_record(1), node="\ud800")
+
+
+async def test_a_record_whose_event_cannot_be_written_stays(tmp_path: Path) -> None:
+    none = tmp_path / "none"
+    config = load(None, LEAST, default_file=none, default_secrets=none)
+    sources: dict[str, Any] = {"bitbucket": Generous()}
+    outbox = MemoryOutbox()
+    await outbox.append("bitbucket", [], Checkpoint(BEGINNING), unreadable=[Unreadable(b"1", "?")])
+    letters = [letter async for letter in outbox.dead_letters()]
+    (said,) = (await replay_letters(replace(config, sources=sources), outbox, letters)).stay
+    assert said.startswith("1 stays: it cannot be made an event: ")
