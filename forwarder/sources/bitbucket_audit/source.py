@@ -86,7 +86,7 @@ class BitbucketAudit:
             position = await self._beginning(past)
             yield Page((), position.checkpoint())
         else:
-            position = replace(stored, ids=self._watch.ids)
+            position = stored.asking(self._watch.ids, but=self._watch.left_out)
         overlap = self._rereads.overlap
         position = self._told(position, past, back=position.mark - past)
         start = max(position.floor, min(position.resume, past - overlap))
