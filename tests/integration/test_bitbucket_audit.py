@@ -398,6 +398,20 @@ async def test_a_clock_set_right_again_after_the_start_hides_no_event() -> None:
         assert len(here.stored) == 1
 
 
+async def test_the_clock_of_a_log_in_page_is_not_believed() -> None:
+    async with world(simulator=history(20), start_at="now") as here:
+        await here.poll()
+        mark = here.checkpoint
+        here.clock.jump(-86_400 * 18_000)
+        here.simulator.faults.next = ["html_login"]
+        with pytest.raises(AccessError, match="web page"):
+            await here.poll()
+        here.clock.jump(86_400 * 18_000)
+        await here.poll()
+        assert not here.stored
+        assert here.checkpoint == mark
+
+
 # --- restarts ---
 
 
