@@ -186,15 +186,16 @@ class BitbucketAudit:
         _, reached = self._client.clock.now()
         return await self._log.has_others(times.milliseconds(since), reached)
 
-    async def probe(self) -> str:
+    async def probe(self, *, known: Checkpoint | None = None) -> str:
         """Ask for the version and for one event; return what was found.
 
-        Writes one row into the audit log for each question that a poll takes.
+        `known` tells ids, as in `read`. Writes one row into the audit log for each question that
+        a poll takes.
         """
         self._watch.expire()
         async with self._client.diagnosed():
             self._version = await probing.version(self._client)
-            await self._prepare()
+            await self._prepare(Position.of(known, overlap=0).ids if known else None)
             past, reached = self._client.clock.now()
             filtered = await self._log.filtered(past - self._rereads.window, reached)
         ahead = self._client.clock.ahead()
