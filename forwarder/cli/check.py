@@ -24,12 +24,12 @@ from forwarder.cli.terminal import (
     shown,
     table,
 )
-from forwarder.errors import ForwarderError
+from forwarder.errors import ForwarderError, StoreError
 
 if TYPE_CHECKING:
     from forwarder.config import Config
     from forwarder.interfaces import Sink, Source
-    from forwarder.model import Concern
+    from forwarder.model import Checkpoint, Concern
 
 _WORDS: Final = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "fails": "[red]fails[/]"}
 
@@ -144,7 +144,27 @@ async def _store(config: Config) -> tuple[str, Sequence[Concern]]:
 
 
 async def _source(config: Config, name: str) -> tuple[str, Sequence[Concern]]:
-    return await _asked(config.sources[name].open(name=name))
+    from forwarder.sources.bitbucket_audit import BitbucketAuditConfig
+
+    options = config.sources[name]
+    if not isinstance(options, BitbucketAuditConfig):
+        return await _asked(options.open(name=name))
+    scoped = options.projects or options.repositories
+    async with options.open(name=name) as source:
+        said = await source.probe(known=await _checkpoint(config, name) if scoped else None)
+        return said, await source.concerns()
+
+
+async def _checkpoint(config: Config, name: str) -> Checkpoint | None:
+    """Return what a poll goes on from; None too where the store cannot say, which is its finding.
+
+    It alone holds the ids of what was renamed or moved since.
+    """
+    try:
+        async with config.store.open(lock=False) as outbox:
+            return await outbox.checkpoint(name)
+    except StoreError:
+        return None
 
 
 async def _sink(config: Config, name: str) -> tuple[str, Sequence[Concern]]:

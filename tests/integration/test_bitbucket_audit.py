@@ -352,6 +352,25 @@ async def test_a_jump_of_the_servers_clock_loses_nothing(jump: float) -> None:
         assert here.read() == here.truth(categories=[SOTERI])
 
 
+@pytest.mark.parametrize("heard", [True, False])
+async def test_a_clock_set_back_while_we_were_away_loses_nothing_though_a_poll_is_cut_short(
+    heard: bool,
+) -> None:
+    async with world() as here:
+        await here.poll()
+        here.clock.jump(-86_400 * 3)
+        here.simulator.emit()
+        here.clock.advance(3600)
+        if heard:
+            await here.source.probe()
+        await here.poll(pages=1)
+        for _ in range(80):
+            here.clock.advance(3600)
+            await here.poll()
+        assert here.read() == here.truth(categories=[SOTERI])
+        assert len(here.stored) == 1
+
+
 async def test_nodes_whose_clocks_differ_by_less_than_the_overlap_cost_no_deeper_reading() -> None:
     async with world(start_at="now") as here:
         await here.poll()
@@ -377,6 +396,20 @@ async def test_a_clock_set_right_again_after_the_start_hides_no_event() -> None:
         here.simulator.emit()
         await here.poll()
         assert len(here.stored) == 1
+
+
+async def test_the_clock_of_a_log_in_page_is_not_believed() -> None:
+    async with world(simulator=history(20), start_at="now") as here:
+        await here.poll()
+        mark = here.checkpoint
+        here.clock.jump(-86_400 * 18_000)
+        here.simulator.faults.next = ["html_login"]
+        with pytest.raises(AccessError, match="web page"):
+            await here.poll()
+        here.clock.jump(86_400 * 18_000)
+        await here.poll()
+        assert not here.stored
+        assert here.checkpoint == mark
 
 
 # --- restarts ---

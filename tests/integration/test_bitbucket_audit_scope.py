@@ -202,6 +202,33 @@ async def test_a_deleted_repository_does_not_stop_the_others_of_a_project_admini
         assert len(here.stored) == 2
 
 
+async def test_what_happened_while_a_repository_was_left_out_is_read_once_it_is_there_again() -> (
+    None
+):
+    names = {"repositories": ["SEC/payments", "SEC/vault-tools"]}
+    sec = (Repository(1, "payments"), Repository(2, "vault-tools"))
+    days = 5
+    async with world(token=PROJECT_TOKEN, start_at="now", **names) as here:
+        await here.poll()
+        projects(here, Project(1, "SEC", "Security", sec[:1]))
+        here.clock.advance(4000)
+        for _ in range(days):
+            here.simulator.emit(touched(("REPOSITORY", "payments", "1")))
+            here.simulator.emit(touched(("REPOSITORY", "vault-tools", "2")))
+            await here.poll()
+            here.clock.advance(86_400)
+        checkpoint = stored_form(here.checkpoint)
+        assert len(here.stored) == days
+        simulator, now = here.simulator, here.clock.now()
+    async with world(at=now, token=PROJECT_TOKEN, start_at="now", **names) as here:
+        here.simulator.log, here.checkpoint = simulator.log, checkpoint
+        projects(here, Project(1, "SEC", "Security", sec))
+        await here.poll()
+        assert len(here.stored) == 2 * days
+        rest = stored_form(here.checkpoint).extra
+        assert "left_out" not in rest
+
+
 async def test_where_nothing_is_left_access_is_refused() -> None:
     async with world(token=PROJECT_TOKEN, start_at="now", repositories=["SEC/payments"]) as here:
         await here.poll()

@@ -255,6 +255,14 @@ async def project_unknown(world: World) -> None:
     await world.bitbucket('projects = ["NOPE"]')
 
 
+@row("source bb", "note", 0, "GONE is not found, asked for by its id", "write its new name")
+async def project_renamed(world: World) -> None:
+    await world.bitbucket('projects = ["SEC", "GONE"]')
+    stored = Checkpoint(BEGINNING, {"ids": {"SEC": "1", "GONE": "3"}})
+    async with StoreConfig(url=f"sqlite:///{world.folder / 'forwarder.db'}").open() as outbox:
+        await outbox.append("bb", [], stored)
+
+
 @row("source bb", "fails", 77, "repository SEC/nope does not exist", "check projects and repo")
 async def repository_unknown(world: World) -> None:
     await world.bitbucket('repositories = ["SEC/nope"]')

@@ -113,7 +113,7 @@ class Client:
             raise self._refusal(response, body, params)
         self._no_login_page(response, body)
         try:
-            return wire.page(body)
+            page = wire.page(body)
         except wire.NotAPageError as error:
             raise AccessError(
                 f"{self._where}: the answer is no page of the audit log: {error}",
@@ -121,6 +121,8 @@ class Client:
             ) from error
         except ValueError as error:
             raise TransientError(f"{self._where}: the answer is no whole JSON: {error}") from error
+        self._hear(response)
+        return page
 
     async def version(self) -> str:
         """Return Bitbucket's version; needs no permission and writes no audit row.
@@ -168,6 +170,7 @@ class Client:
         if response.status_code != 200:
             raise self._refusal(response, body, {})
         self._no_login_page(response, body)
+        self._hear(response)
         return body
 
     async def _get(
@@ -196,11 +199,10 @@ class Client:
             raise TransientError(
                 f"{self._where}: no whole answer in {self._patience:.0f} s"
             ) from error
-        self._hear(response)
         return response, body
 
     def _hear(self, response: httpx.Response) -> None:
-        """Take what the headers say beside the answer.
+        """Take what the headers of a good answer say; another's may be no Bitbucket's.
 
         X-AUSERNAME is how Bitbucket Data Center names the account of a request (Atlassian
         developer community, "Obtain authorised user's username from API").
@@ -208,7 +210,7 @@ class Client:
         user = unquote(response.headers.get("X-AUSERNAME", ""))
         if user and user != "anonymous":
             self.user = user
-        if response.status_code == 200 and "Age" not in response.headers:
+        if "Age" not in response.headers:
             self.clock.hear(response.headers.get("Date"))
 
     def _no_login_page(self, response: httpx.Response, body: bytearray) -> None:

@@ -17,6 +17,7 @@ log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 _OBJECTS: Final = 100
 """Ids in one question: with 8 digits each its address stays far below Tomcat's 8 KiB."""
 _HOUR: Final = 3_600_000
+_LEFT_OUT: Final = "left out"
 
 Readable = Callable[[str], Awaitable[bool]]
 """Whether a value of `affectedObject` may be asked for."""
@@ -67,7 +68,7 @@ class Watch:
 
     Each is looked up by name every hour. One that is no longer found by its name goes on being
     asked for by its id; if that is refused (it was deleted, and we are no global administrator),
-    it is left out until it is found again, so that the others go on.
+    it is left out until it may be asked for again, so that the others go on.
     """
 
     scope: Scope
@@ -84,6 +85,11 @@ class Watch:
     def expire(self) -> None:
         """Look up again before anything else is asked: access was refused."""
         self._due_at = None
+
+    @property
+    def left_out(self) -> list[str]:
+        """The names of what may not be asked for now."""
+        return [name for name, then in self.missing.items() if then == _LEFT_OUT]
 
     async def questions(
         self, client: Client, readable: Readable, stored: Mapping[str, str], now: int
@@ -108,7 +114,7 @@ class Watch:
                     raise
                 self.ids[one.named] = known
                 allowed = await readable(f"{one.type},{known}")
-                self.missing[one.named] = "asked for by its id" if allowed else "left out"
+                self.missing[one.named] = "asked for by its id" if allowed else _LEFT_OUT
                 log.warning("scope.missing", name=one.named, id=known, then=self.missing[one.named])
                 if allowed:
                     asked[one.type].append(known)

@@ -86,10 +86,9 @@ class BitbucketAudit:
             position = await self._beginning(past)
             yield Page((), position.checkpoint())
         else:
-            position = replace(stored, ids=self._watch.ids)
+            position = stored.asking(self._watch.ids, but=self._watch.left_out)
         overlap = self._rereads.overlap
-        back = position.mark - past
-        position = position.floored(past - overlap if back > JITTER else past)
+        position = self._told(position, past, back=position.mark - past)
         start = max(position.floor, min(position.resume, past - overlap))
         end = reached + overlap
         earliest_mark = min(position.mark, past)
@@ -97,22 +96,32 @@ class BitbucketAudit:
             async for stretch in stretches:
                 if stretch.window.end >= end:
                     found, _ = self._client.clock.now()
-                    back = max(back, past - found)
+                    back = past - found
                     mark = past = min(past, found)
-                    position = position.floored(past - overlap if back > JITTER else past)
+                    position = self._told(position, past, back=back)
                 else:
                     mark = max(earliest_mark, min(stretch.window.end, past))
                 resume = min(stretch.window.end, past - overlap)
                 position = replace(position, mark=mark, resume=resume)
                 self._watch.heard(stretch.records)
                 yield await self._page(stretch, position.checkpoint())
-        moved_back = back > max(overlap, JITTER)  # less is between nodes, and was read again above
-        if moved_back:
-            log.warning("clock.moved_back", mark=position.at)
-        if moved_back or past - position.rescanned >= self._rereads.interval:
+        if past - position.rescanned >= self._rereads.interval:
             async with aclosing(self._rescan(position, start)) as pages:
                 async for page in pages:
                     yield page
+
+    def _told(self, position: Position, past: int, *, back: int) -> Position:
+        """Return the position where the clock tells `past`, `back` less than was known.
+
+        What it dates now lies behind us: no floor hides that, and a deeper re-read is owed until
+        one is complete, whatever cuts this poll short.
+        """
+        overlap = self._rereads.overlap
+        position = position.floored(past - overlap if back > JITTER else past)
+        if back <= max(overlap, JITTER):  # less is between nodes, and is read again anyway
+            return position
+        log.warning("clock.moved_back", mark=position.at)
+        return replace(position, rescanned=min(position.rescanned, past - self._rereads.interval))
 
     async def _rescan(self, position: Position, before: int) -> AsyncGenerator[Page, None]:
         """Yield what the deep re-read holds, and a page that says that it is done."""
@@ -177,15 +186,16 @@ class BitbucketAudit:
         _, reached = self._client.clock.now()
         return await self._log.has_others(times.milliseconds(since), reached)
 
-    async def probe(self) -> str:
+    async def probe(self, *, known: Checkpoint | None = None) -> str:
         """Ask for the version and for one event; return what was found.
 
-        Writes one row into the audit log for each question that a poll takes.
+        `known` tells ids, as in `read`. Writes one row into the audit log for each question that
+        a poll takes.
         """
         self._watch.expire()
         async with self._client.diagnosed():
             self._version = await probing.version(self._client)
-            await self._prepare()
+            await self._prepare(Position.of(known, overlap=0).ids if known else None)
             past, reached = self._client.clock.now()
             filtered = await self._log.filtered(past - self._rereads.window, reached)
         ahead = self._client.clock.ahead()
