@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+# What is imported is compiled then; the rest of the libraries never is.
+INSTALL := install --no-compile
 
 # What is measured is what users install: the libraries of deploy/requirements.txt alone, on the
 # distribution's own interpreter where it is new enough.
@@ -61,10 +63,10 @@ clean:
 	$(PYTHON) -m venv .venv
 
 .venv/runtime: .venv/bin/python deploy/requirements.txt
-	$(PIP) install --require-hashes -r deploy/requirements.txt
+	$(PIP) $(INSTALL) --require-hashes -r deploy/requirements.txt
 	touch $@
 
 .venv/tests: .venv/runtime tests/requirements.txt pyproject.toml
-	$(PIP) install --require-hashes -r tests/requirements.txt
-	$(PIP) install --no-deps --no-build-isolation --editable .
+	$(PIP) $(INSTALL) --require-hashes -r tests/requirements.txt
+	$(PIP) $(INSTALL) --no-deps --no-build-isolation --editable .
 	touch $@

@@ -199,7 +199,7 @@ async def test_a_destination_that_hangs_does_not_hold_the_daemon_past_its_grace(
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         sink = (
-            f'[sinks.siem]\ntype = "syslog"\naddress = "tcp://127.0.0.1:{port}"\ntimeout = "1h"\n'
+            f'[sinks.siem]\ntype = "syslog"\naddress = "tcp://127.0.0.1:{port}"\ntimeout = "10m"\n'
         )
         async with prepared(tmp_path, more=sink) as (forwarder, _, server):
             with forwarder.daemon() as running:
