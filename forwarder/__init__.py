@@ -39,6 +39,7 @@ Start at ``app/``: it starts the loops. ``pipeline/poller.py`` fills the outbox,
     model.py      the values that travel
     retry.py      how long to wait: arithmetic only
     span.py       how long something takes and how many there are, in words; times.py: when
+    remembered.py what was made of short texts
     concealed.py  what no text of others may show: our credentials
     errors.py     errors, named by what the daemon does next
 """

@@ -2,14 +2,12 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final, get_args
 
 from forwarder.model import Event, EventFilter, Severity
+from forwarder.remembered import remembered
 
 _GRAVITY: Final = {severity: rank for rank, severity in enumerate(get_args(Severity))}
-_SHORT: Final = 256
-"""Characters up to which a text is remembered with what was found."""
 
 Predicate = Callable[[Event], bool]
 
@@ -110,8 +108,7 @@ def _texts(wanted: Sequence[str]) -> Callable[[str], bool]:
         text = text.casefold()
         return text in whole or text.startswith(beginnings)
 
-    known = lru_cache(maxsize=1024)(matches)
-    return lambda text: known(text) if len(text) <= _SHORT else matches(text)
+    return remembered(matches)
 
 
 def _folded(values: Sequence[str]) -> frozenset[str]:

@@ -24,7 +24,7 @@ from forwarder.cli.terminal import (
     shown,
     table,
 )
-from forwarder.errors import ForwarderError, StoreError
+from forwarder.errors import ForwarderError, StoreError, TransientError
 
 if TYPE_CHECKING:
     from forwarder.config import Config
@@ -163,7 +163,7 @@ async def _checkpoint(config: Config, name: str) -> Checkpoint | None:
     try:
         async with config.store.open(lock=False) as outbox:
             return await outbox.checkpoint(name)
-    except StoreError:
+    except (StoreError, TransientError):
         return None
 
 

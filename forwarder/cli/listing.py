@@ -43,7 +43,6 @@ _COLOURS: Final[dict[Severity, str]] = {
 
 _STARTS: Final = (0, 21, 31, 52, 66, 88)
 """Where the columns begin: time, severity, kind, actor, place, action."""
-"""Where these two columns end."""
 
 
 class Listing(Protocol):

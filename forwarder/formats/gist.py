@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from forwarder.model import AffectedObject, Context, Event, Severity
+from forwarder.remembered import remembered
 
 SOTERI: Final = "Security for Bitbucket"
 BITBUCKET: Final = "Bitbucket Data Center"
@@ -100,13 +101,12 @@ def addresses(text: str | None) -> tuple[str, ...]:
     Behind proxies it holds several, parted by commas; a zone (``%eth0``) is no part of an address
     that others could use.
     """
-    # Who asks writes the header that it is from, so what is long is not remembered.
-    return _addresses(text) if text is not None and len(text) > _SHORT else _known(text)
+    return _addresses(text or "")
 
 
-def _addresses(text: str | None) -> tuple[str, ...]:
+def _found(text: str) -> tuple[str, ...]:
     found = []
-    for part in (text or "").replace(",", " ").split():
+    for part in text.replace(",", " ").split():
         try:
             found.append(str(ip_address(part.partition("%")[0])))
         except ValueError:
@@ -114,9 +114,7 @@ def _addresses(text: str | None) -> tuple[str, ...]:
     return tuple(found)
 
 
-_SHORT: Final = 256
-"""Characters up to which an address is remembered: four of the longest and more."""
-_known: Final = lru_cache(maxsize=4096)(_addresses)
+_addresses: Final = remembered(_found, most=4096)
 
 
 @lru_cache(maxsize=1024)

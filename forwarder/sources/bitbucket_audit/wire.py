@@ -6,31 +6,24 @@ only what is no object there, or has no readable time, becomes `Unreadable`.
 
 from collections.abc import Callable
 from datetime import datetime
-from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
 
 from forwarder import times
 from forwarder.model import Actor, AffectedObject, Change, Record, Unreadable
+from forwarder.remembered import remembered
 from forwarder.sources.bitbucket_audit import identity, instants, lenient
 from forwarder.sources.bitbucket_audit.shapes import Answer, AuditType, Entity, Parts
 
-_REMEMBERED: Final = 1024
-"""Actors, types, lists of objects and of changes, each: a few MiB at most."""
-_SHORT: Final = 512
-"""Bytes up to which one of them is remembered."""
 
-
-def _decoder(shape: Any) -> Callable[[msgspec.Raw], Any]:  # noqa: ANN401  a type, maybe a union
+def _decoder(shape: Any) -> Callable[[bytes], Any]:  # noqa: ANN401  a type, maybe a union
     """Return a decoder that remembers what is short.
 
     Who did what to which object comes again in record after record. One value for all of them is
     quicker, most of all later on: what is worked on together then fits into the processor's caches.
     """
-    decode = msgspec.json.Decoder(shape).decode
-    known = lru_cache(_REMEMBERED)(decode)
-    return lambda raw: (known if len(text := bytes(raw)) <= _SHORT else decode)(text)
+    return remembered(msgspec.json.Decoder(shape).decode)
 
 
 _answer: Final = msgspec.json.Decoder(Answer).decode
@@ -92,10 +85,10 @@ def _entity(original: bytes) -> Entity:
     parts = _parts(original)
     return Entity(
         timestamp=parts.timestamp,
-        author=_author(parts.author),
-        type=_type(parts.type),
-        affected_objects=_objects(parts.affected_objects),
-        changed_values=_changes(parts.changed_values),
+        author=_author(bytes(parts.author)),
+        type=_type(bytes(parts.type)),
+        affected_objects=_objects(bytes(parts.affected_objects)),
+        changed_values=_changes(bytes(parts.changed_values)),
         extra_attributes=parts.extra_attributes,
         source=parts.source,
         node=parts.node,
